@@ -1,0 +1,71 @@
+"""The settings: the only reader of the environment.
+
+Every setting is documented in `.env.example`; a test keeps the two in step.
+"""
+
+from pathlib import Path
+from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+
+
+class Settings(BaseSettings):
+    """What the operator decides. Bad or missing values end the start with one clear line."""
+
+    model_config = SettingsConfigDict(
+        env_file=ROOT / ".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    database_url: SecretStr | None = None
+    database_url_unpooled: SecretStr | None = None
+    data_directory: Path = ROOT / ".data"
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    web_concurrency: int = Field(1, ge=1, le=64)
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+
+    log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
+    log_format: Literal["text", "json"] = "text"
+
+    db_pool_size: int = Field(8, ge=1, le=1000)
+    db_pool_max_waiting: int = Field(512, ge=1)
+    db_pool_timeout: float = Field(0.5, gt=0, le=30)
+
+    @field_validator("database_url", "database_url_unpooled")
+    @classmethod
+    def _is_postgres_url(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and urlsplit(url.get_secret_value()).scheme not in (
+            "postgres",
+            "postgresql",
+        ):
+            raise ValueError("must be a postgresql:// URL, as Neon's console shows it")
+        return url
+
+    @field_validator("log_level", "log_format", mode="before")
+    @classmethod
+    def _in_lower_case(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split_at_commas(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(origin.strip() for origin in value.split(",") if origin.strip())
+        return value
+
+    @property
+    def migration_url(self) -> str:
+        """The direct connection if there is one: a pooler is no place for DDL."""
+        url = self.database_url_unpooled or self.database_url
+        if url is None:
+            raise ValueError("DATABASE_URL is not set")
+        return url.get_secret_value()

@@ -1,0 +1,45 @@
+"""The failures of the domain, each with its stable code. They know no HTTP.
+
+    TaskError
+    ├── TaskNotFound           no such task for this user
+    ├── VersionMismatch        the task is not at a version that the caller named
+    └── CursorMismatch         the cursor does not belong to this list
+    DatabaseUnavailable        the database cannot answer now; nothing is known to be wrong
+"""
+
+from typing import ClassVar
+
+
+class TaskError(Exception):
+    """What a caller did that the rules do not allow."""
+
+    code: ClassVar[str]
+
+
+class TaskNotFound(TaskError):
+    """No such task for this user: someone else's, deleted, or never there. All the same."""
+
+    code = "task_not_found"
+
+
+class VersionMismatch(TaskError):
+    """The task is not at a version that the caller named; `current` is the task as it is."""
+
+    code = "version_mismatch"
+
+    def __init__(self, current: bytes, version: int) -> None:
+        super().__init__(version)
+        self.current = current
+        self.version = version
+
+
+class CursorMismatch(TaskError):
+    """The cursor is damaged, or was made for another user, filter or sort."""
+
+    code = "cursor_mismatch"
+
+
+class DatabaseUnavailable(Exception):
+    """The database did not answer: unreachable, overloaded, or out of its time limits."""
+
+    code: ClassVar[str] = "database_unavailable"

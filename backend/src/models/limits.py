@@ -1,0 +1,51 @@
+"""The named limits of a task.
+
+Each stands here once. The wire schemas, the CHECK constraints of the tables and the
+documentation all take them from this module, so they cannot disagree.
+"""
+
+from datetime import UTC, date, datetime
+from typing import Final
+
+USER_ID_PATTERN: Final = "^[A-Za-z0-9_~-][A-Za-z0-9_.~@|:+-]{0,127}$"
+"""Opaque, ASCII and case-sensitive: UUIDs and the ids of the usual identity providers fit.
+
+ASCII only, because an undecodable percent-escape in a path reaches the application as
+U+FFFD: two different callers would become one user.
+"""
+
+TITLE_MAX_LENGTH: Final = 255
+"""Code points, after trimming."""
+
+DESCRIPTION_MAX_LENGTH: Final = 2000
+"""Code points."""
+
+TAGS_MAX_COUNT: Final = 20
+TAG_MAX_LENGTH: Final = 50
+"""Code points, after trimming."""
+
+PRIORITIES: Final = ("none", "low", "medium", "high")
+"""In ascending order: the order of the database's enum, and so of every sort."""
+
+EARLIEST_DAY: Final = date(1900, 1, 1)
+LATEST_DAY: Final = date(2999, 12, 31)
+EARLIEST_INSTANT: Final = datetime(1900, 1, 1, tzinfo=UTC)
+END_OF_TIME: Final = datetime(3000, 1, 1, tzinfo=UTC)
+"""Exclusive. PostgreSQL stores years that Python and RFC 3339 cannot write; such a value
+would be accepted once and then break every read, so it is refused at both doors."""
+
+REQUEST_HASH_LENGTH: Final = 32
+"""Bytes of the SHA-256 fingerprint that is kept of an idempotent request."""
+
+WHITE_SPACE: Final = (
+    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007"
+    "\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+)
+"""The code points with Unicode's White_Space property: what trimming removes, in the
+schemas (pydantic trims by this property) and in the CHECK constraints alike."""
+
+PAGE_LIMIT_DEFAULT: Final = 50
+PAGE_LIMIT_MAX: Final = 1000
+
+BODY_MAX_BYTES: Final = 256 * 1024
+PROBLEM_MAX_ERRORS: Final = 20
