@@ -13,6 +13,10 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 ROOT: Final = Path(__file__).resolve().parents[2]
 
 
+class MissingSettingError(Exception):
+    """A setting is needed here that was not given."""
+
+
 class Settings(BaseSettings):
     """What the operator decides. Bad or missing values end the start with one clear line."""
 
@@ -63,9 +67,15 @@ class Settings(BaseSettings):
         return value
 
     @property
+    def required_database_url(self) -> str:
+        """The database, as libpq takes it."""
+        if self.database_url is None:
+            raise MissingSettingError("DATABASE_URL is not set")
+        return self.database_url.get_secret_value()
+
+    @property
     def migration_url(self) -> str:
-        """The direct connection if there is one: a pooler is no place for DDL."""
-        url = self.database_url_unpooled or self.database_url
-        if url is None:
-            raise ValueError("DATABASE_URL is not set")
-        return url.get_secret_value()
+        """The direct connection if there is one: a pooler is no place for migrations."""
+        if self.database_url_unpooled is not None:
+            return self.database_url_unpooled.get_secret_value()
+        return self.required_database_url

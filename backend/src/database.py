@@ -4,6 +4,7 @@ Why this stack, each part of it measured, is told in ADR 0003.
 """
 
 import select
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
@@ -13,12 +14,16 @@ from psycopg import AsyncConnection
 from psycopg.abc import Buffer
 from psycopg.adapt import AdaptersMap, Loader
 from psycopg_pool import AsyncConnectionPool
+from sqlalchemy import Row, Select
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.psycopg import PGDialectAsync_psycopg
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 from sqlmodel.ext.asyncio.session import AsyncSession
+
+from src.exceptions import DatabaseUnavailable
 
 RECONNECT_TIMEOUT: Final = 2.0
 """Seconds for which the pool goes on trying to connect by itself. Afterwards the next
@@ -132,3 +137,17 @@ class Database:
     def session(self) -> AsyncSession:
         """Open a session. It takes a connection when it first runs a statement."""
         return AsyncSession(self._engine, expire_on_commit=False, autoflush=False)
+
+
+async def fetch_one(
+    session: AsyncSession, statement: Select[*tuple[Any, ...]], parameters: Mapping[str, Any]
+) -> Row[*tuple[Any, ...]] | None:
+    """Run a statement that gives one row at most. This is the only door to the database.
+
+    Raises:
+        DatabaseUnavailable: it did not answer, or not within the time limits.
+    """
+    try:
+        return (await session.exec(statement, params=parameters)).first()
+    except OperationalError as error:
+        raise DatabaseUnavailable from error

@@ -27,10 +27,10 @@ class VersionMismatch(TaskError):
 
     code = "version_mismatch"
 
-    def __init__(self, current: bytes, version: int) -> None:
+    def __init__(self, version: int, current: bytes) -> None:
         super().__init__(version)
-        self.current = current
         self.version = version
+        self.current = current
 
 
 class CursorMismatch(TaskError):

@@ -1,0 +1,5 @@
+"""The benchmark: this server and its peers, side by side, in one run, on any machine.
+
+`python -m benchmarks run` measures, `python -m benchmarks report` draws. The README tells
+what is measured, and what to make of it.
+"""

@@ -1,0 +1,121 @@
+"""The database of a run: an embedded PostgreSQL, with the tables and tasks in it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+
+from src.local_postgres import local_postgres
+
+BACKEND: Final = Path(__file__).resolve().parents[1]
+
+SETTINGS: Final = {
+    "shared_buffers": "1GB",
+    "max_wal_size": "8GB",
+    "checkpoint_timeout": "1h",
+    "autovacuum": "off",
+}
+"""Memory for the data, and no background work in the middle of a run: the harness vacuums
+and checkpoints between the operations. Commits are durable: fsync is on, as by default."""
+
+FIRST_MILLISECOND: Final = 1_735_689_600_000  # 2025-01-01; wrk.lua has it too
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Some `tasks` that are spread evenly over some `users`, and some long lists besides.
+
+    Task number n belongs to user n modulo `users`, was created in second n, and has the id
+    that `task_id` gives: so wrk.lua can draw from millions without a table of them.
+    """
+
+    name: str
+    tasks: int
+    users: int
+    long_lists: Mapping[str, int] = field(default_factory=dict)
+    """The user and the number of tasks. Their numbers start at 0 as well."""
+
+
+def task_id(number: int) -> str:
+    milliseconds = f"{FIRST_MILLISECOND + number * 1000:012x}"
+    return f"{milliseconds[:8]}-{milliseconds[8:]}-7000-8000-{number:012x}"
+
+
+FILL: Final = """
+    INSERT INTO tasks (user_id, id, title, description, is_completed, completed_at, priority,
+                       due_date, due_at, tags, version, created_at, updated_at)
+    SELECT coalesce(%(user_id)s, 'u' || lpad((n %% %(users)s)::text, 5, '0')),
+           (lpad(to_hex(%(first)s + n * 1000), 12, '0')
+               || '70008000' || lpad(to_hex(n), 12, '0'))::uuid,
+           'Task number ' || n,
+           CASE WHEN n %% 3 > 0 THEN 'What there is to say about task ' || n || ': '
+                                     || repeat('a few words more, ', (n %% 4)::int) || 'done.' END,
+           n %% 5 = 0,
+           CASE WHEN n %% 5 = 0 THEN at + interval '1 hour' END,
+           (enum_range(NULL::task_priority))[n %% 4 + 1],
+           CASE WHEN n %% 4 = 1 THEN at::date + 7 END,
+           CASE WHEN n %% 4 = 2 THEN at + interval '7 days' END,
+           (ARRAY['home', 'work', 'errand'])[1:(n %% 4)::int],
+           n / %(users)s + 1,
+           at,
+           at
+    FROM generate_series(0, %(tasks)s - 1) AS n,
+         to_timestamp(%(first)s / 1000 + n) AS at
+    ORDER BY n
+"""
+COUNT_VERSIONS: Final = """
+    INSERT INTO task_lists (user_id, version)
+    SELECT user_id, max(version) FROM tasks GROUP BY user_id
+"""
+
+
+@contextmanager
+def database_server(directory: Path) -> Iterator[str]:
+    """Run PostgreSQL in `directory`; gives the URL of its first database."""
+    with local_postgres(directory, SETTINGS) as url:
+        yield url
+
+
+def create_database(server_url: str, dataset: Dataset) -> str:
+    """Create a database, migrate it, fill it; gives its URL."""
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{dataset.name}"')  # type: ignore[arg-type]  # ours
+    url = urlunsplit(urlsplit(server_url)._replace(path=f"/{dataset.name}"))
+    environment = {**os.environ, "DATABASE_URL": url, "DATABASE_URL_UNPOOLED": url}
+    migrate = [sys.executable, "-m", "alembic", "upgrade", "head"]
+    subprocess.run(migrate, cwd=BACKEND, env=environment, check=True)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SET statement_timeout = 0")
+        lists = {None: (dataset.tasks, dataset.users)} | {
+            user_id: (tasks, 1) for user_id, tasks in dataset.long_lists.items()
+        }
+        for user_id, (tasks, users) in lists.items():
+            connection.execute(
+                FILL,
+                {"user_id": user_id, "tasks": tasks, "users": users, "first": FIRST_MILLISECOND},
+            )
+        connection.execute(COUNT_VERSIONS)
+    tidy(url)
+    return url
+
+
+def tidy(url: str) -> None:
+    """Give every operation the same start: nothing dead, nothing dirty, all statistics fresh."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SET statement_timeout = 0")
+        connection.execute("VACUUM (ANALYZE)")
+        connection.execute("CHECKPOINT")
+
+
+def postmaster(url: str) -> int:
+    """Give the process id of the database server, the parent of all its processes."""
+    with psycopg.connect(url) as connection:
+        stat = Path(f"/proc/{connection.info.backend_pid}/stat").read_text()
+    return int(stat.rsplit(")", 1)[1].split()[1])

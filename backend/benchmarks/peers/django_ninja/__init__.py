@@ -1,0 +1,1 @@
+"""Django with django-ninja, as their documentation teaches it, under gunicorn."""

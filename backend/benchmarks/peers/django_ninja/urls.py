@@ -1,0 +1,7 @@
+"""The one URL: everything is django-ninja's."""
+
+from django.urls import path
+
+from django_ninja.api import api
+
+urlpatterns = [path("api/v1/", api.urls)]

@@ -1,0 +1,162 @@
+"""The servers under test: one entry each, and how to run one."""
+
+import http.client
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from benchmarks.data import BACKEND
+from benchmarks.process_tree import ProcessTree
+
+PEERS: Final = BACKEND / "benchmarks" / "peers"
+PEERS_PYTHON: Final = str(BACKEND / "benchmarks" / ".venv" / "bin" / "python")
+PEERS_NODE: Final = shutil.which("node") or "node"
+START_TIMEOUT: Final = 30.0
+STOP_TIMEOUT: Final = 10.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """A program that serves the tasks of `DATABASE_URL` on `PORT` of the loopback address."""
+
+    label: str
+    command: tuple[str, ...]
+    """`{port}` stands for the port."""
+    packages: tuple[str, ...]
+    """Whose versions the results name."""
+    directory: Path = PEERS
+    environment: Mapping[str, str] = field(default_factory=dict)
+    ready: str = "/api/v1/nobody/tasks?limit=1"
+    """A path that answers 200 once requests can be served."""
+
+
+def _uvicorn(application: str) -> tuple[str, ...]:
+    options = ("--port", "{port}", "--no-access-log", "--log-level", "warning")
+    return (PEERS_PYTHON, "-m", "uvicorn", application, *options)
+
+
+def _gunicorn(application: str) -> tuple[str, ...]:
+    options = ("--bind", "127.0.0.1:{port}", "--threads", "8", "--keep-alive", "75")
+    logs = ("--log-level", "warning")
+    return (PEERS_PYTHON, "-m", "gunicorn", application, *options, *logs)
+
+
+OURS: Final = "task-api"
+SERVERS: Final = {
+    OURS: Server(
+        "Task API",
+        (sys.executable, "-m", "src"),
+        ("fastapi", "starlette", "sqlmodel", "sqlalchemy", "psycopg", "pydantic", "uvicorn"),
+        directory=BACKEND,
+        environment={"DB_POOL_SIZE": "8", "WEB_CONCURRENCY": "1"},
+        ready="/health/ready",
+    ),
+    "fastapi-sqlmodel": Server(
+        "FastAPI + SQLModel",
+        _uvicorn("fastapi_sqlmodel:app"),
+        ("fastapi", "starlette", "sqlmodel", "sqlalchemy", "psycopg", "pydantic", "uvicorn"),
+    ),
+    "litestar": Server(
+        "Litestar",
+        _uvicorn("litestar_app:app"),
+        ("litestar", "advanced-alchemy", "sqlalchemy", "asyncpg", "msgspec", "uvicorn"),
+    ),
+    "django-ninja": Server(
+        "Django + ninja",
+        _gunicorn("django_ninja.wsgi"),
+        ("django", "django-ninja", "psycopg", "pydantic", "gunicorn", "gunicorn-h1c"),
+    ),
+    "fastify": Server(
+        "Fastify + pg",
+        (PEERS_NODE, "server.js"),
+        ("fastify", "@fastify/postgres", "pg"),
+        directory=PEERS / "fastify",
+        environment={"NODE_ENV": "production"},
+    ),
+    "floor": Server(
+        "floor",
+        _uvicorn("floor:app"),
+        ("starlette", "psycopg", "psycopg-pool", "orjson", "uvicorn"),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """A server that answers."""
+
+    name: str
+    port: int
+    processes: ProcessTree
+    start_seconds: float
+    """From the start of the process to its first 200."""
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _answers(port: int, path: str) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=START_TIMEOUT)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+@contextmanager
+def running(
+    name: str, database_url: str, environment: Mapping[str, str] | None = None
+) -> Iterator[RunningServer]:
+    """Run a server until the block is left. What it logs goes to our standard error."""
+    server = SERVERS[name]
+    port = _free_port()
+    command = [word.format(port=port) for word in server.command]
+    its_environment = {
+        **os.environ,
+        **server.environment,
+        **(environment or {}),
+        "DATABASE_URL": database_url,
+        "DATABASE_URL_UNPOOLED": database_url,
+        "HOST": "127.0.0.1",
+        "PORT": str(port),
+        "LOG_LEVEL": "warning",
+    }
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        command,
+        cwd=server.directory,
+        env=its_environment,
+        stdout=sys.stderr,
+        start_new_session=True,
+    )
+    try:
+        while not _answers(port, server.ready):
+            if process.poll() is not None:
+                raise SystemExit(f"{name} ended at its start")
+            if time.perf_counter() - started > START_TIMEOUT:
+                raise SystemExit(f"{name} does not answer")
+            time.sleep(0.01)
+        start_seconds = time.perf_counter() - started
+        yield RunningServer(name, port, ProcessTree(process.pid), start_seconds)
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()

@@ -1,0 +1,218 @@
+"""From an exception to a problem document (RFC 9457): one table, for every failure there is.
+
+A problem names what is at fault and what to do. It never holds the input or an internal.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
+from pydantic_core import from_json, to_json
+from starlette.exceptions import HTTPException
+
+from src.exceptions import (
+    CursorMismatch,
+    DatabaseUnavailable,
+    TaskNotFound,
+    VersionMismatch,
+)
+from src.models.limits import BODY_MAX_BYTES, PROBLEM_MAX_ERRORS
+from src.schemas.problem import PROBLEM_MEDIA_TYPE
+
+RETRY_AFTER: Final = "1"  # s
+_NAME_MAX_LENGTH: Final = 100
+"""A longer name of a field or parameter comes from nowhere but the request: not repeated."""
+
+
+class Kind(NamedTuple):
+    """A kind of problem: its status, stable code, title and standing detail."""
+
+    status: int
+    code: str
+    title: str
+    detail: str
+
+
+INVALID_JSON: Final = Kind(
+    400, "invalid_json", "The body is not JSON", "Send one JSON object (RFC 8259) in UTF-8."
+)
+ROUTE_NOT_FOUND: Final = Kind(
+    404, "route_not_found", "No such route", "Nothing is served at this path. See /docs."
+)
+TASK_NOT_FOUND: Final = Kind(
+    404, TaskNotFound.code, "No such task", "This user has no task with this id."
+)
+METHOD_NOT_ALLOWED: Final = Kind(
+    405, "method_not_allowed", "Method not allowed", "The Allow header lists the methods."
+)
+VERSION_MISMATCH: Final = Kind(
+    412,
+    VersionMismatch.code,
+    "The task has changed",
+    "It is not at the version in If-Match. `current` is the task as it is now.",
+)
+BODY_TOO_LARGE: Final = Kind(
+    413, "body_too_large", "The body is too large", f"It may have {BODY_MAX_BYTES} bytes at most."
+)
+UNSUPPORTED_MEDIA_TYPE: Final = Kind(
+    415,
+    "unsupported_media_type",
+    "The body is not announced as JSON",
+    "Send the header Content-Type: application/json (PATCH also takes"
+    " application/merge-patch+json), in UTF-8.",
+)
+INVALID_REQUEST: Final = Kind(
+    422, "invalid_request", "The request breaks a rule", "`errors` names every broken rule."
+)
+INTERNAL_ERROR: Final = Kind(
+    500,
+    "internal_error",
+    "The server failed",
+    "The fault is ours. The request id finds it in the log.",
+)
+DATABASE_UNAVAILABLE: Final = Kind(
+    503,
+    DatabaseUnavailable.code,
+    "The database cannot answer now",
+    "Try again after the seconds in Retry-After.",
+)
+
+KINDS: Final = (
+    INVALID_JSON,
+    ROUTE_NOT_FOUND,
+    TASK_NOT_FOUND,
+    METHOD_NOT_ALLOWED,
+    VERSION_MISMATCH,
+    BODY_TOO_LARGE,
+    UNSUPPORTED_MEDIA_TYPE,
+    INVALID_REQUEST,
+    INTERNAL_ERROR,
+    DATABASE_UNAVAILABLE,
+)
+_BY_STATUS: Final = {
+    kind.status: kind for kind in KINDS if kind not in (TASK_NOT_FOUND, VERSION_MISMATCH)
+}
+
+# What pydantic and the framework find, in our words: stable codes, and no input in the
+# details. `broken_rule` is how our own rules report, with words of their own.
+_VIOLATIONS: Final = {
+    "broken_rule": ("{code}", "{detail}"),
+    "missing": ("required", "is required"),
+    "extra_forbidden": ("unknown", "is not known here"),
+    "repeated": ("repeated", "must not be given more than once"),
+    "string_type": ("wrong_type", "must be a string"),
+    "bool_type": ("wrong_type", "must be true or false"),
+    "bool_parsing": ("wrong_type", "must be true or false"),
+    "list_type": ("wrong_type", "must be an array"),
+    "model_attributes_type": ("wrong_type", "must be an object"),
+    "string_too_short": ("too_short", "must not be empty"),
+    "string_too_long": ("too_long", "must have at most {max_length} characters"),
+    "too_long": ("too_long", "must have at most {max_length} items"),
+    "string_pattern_mismatch": ("invalid_format", "must match {pattern}"),
+    "literal_error": ("not_allowed", "must be one of {expected}"),
+    "greater_than_equal": ("too_small", "must be at least {ge}"),
+    "less_than_equal": ("too_large", "must be at most {le}"),
+}
+
+
+def problem(
+    request: Request,
+    kind: Kind,
+    *,
+    detail: str | None = None,
+    headers: dict[str, str] | None = None,
+    **members: object,
+) -> Response:
+    """Answer with a problem of this kind."""
+    request_id: str = request.scope["request_id"]
+    document = {
+        "type": f"urn:task-api:problem:{kind.code}",
+        "title": kind.title,
+        "status": kind.status,
+        "detail": detail or kind.detail,
+        "instance": f"urn:task-api:request:{request_id}",
+        "code": kind.code,
+        "request_id": request_id,
+        **members,
+    }
+    return Response(to_json(document), kind.status, headers, media_type=PROBLEM_MEDIA_TYPE)
+
+
+async def on_invalid_request(request: Request, error: RequestValidationError) -> Response:
+    violations = [_violation(found) for found in error.errors()[:PROBLEM_MAX_ERRORS]]
+    return problem(request, INVALID_REQUEST, errors=violations)
+
+
+async def on_http_exception(request: Request, error: HTTPException) -> Response:
+    kind = _BY_STATUS[error.status_code]
+    if kind is METHOD_NOT_ALLOWED:
+        return problem(request, kind, headers={"Allow": _allowed_methods(request)})
+    return problem(request, kind, detail=error.detail if kind is INVALID_JSON else None)
+
+
+async def on_task_not_found(request: Request, _: TaskNotFound) -> Response:
+    return problem(request, TASK_NOT_FOUND)
+
+
+async def on_version_mismatch(request: Request, error: VersionMismatch) -> Response:
+    headers = {"ETag": f'"{error.version}"'}
+    return problem(request, VERSION_MISMATCH, headers=headers, current=from_json(error.current))
+
+
+async def on_cursor_mismatch(request: Request, error: CursorMismatch) -> Response:
+    violation = {
+        "parameter": "cursor",
+        "code": error.code,
+        "detail": "does not belong to this list: start again without it",
+    }
+    return problem(request, INVALID_REQUEST, errors=[violation])
+
+
+async def on_database_unavailable(request: Request, _: DatabaseUnavailable) -> Response:
+    return problem(request, DATABASE_UNAVAILABLE, headers={"Retry-After": RETRY_AFTER})
+
+
+def install(app: FastAPI) -> None:
+    """Make every failure inside the app a problem document."""
+    for failure, handler in (
+        (RequestValidationError, on_invalid_request),
+        (HTTPException, on_http_exception),
+        (TaskNotFound, on_task_not_found),
+        (VersionMismatch, on_version_mismatch),
+        (CursorMismatch, on_cursor_mismatch),
+        (DatabaseUnavailable, on_database_unavailable),
+    ):
+        app.add_exception_handler(failure, handler)
+
+
+def _allowed_methods(request: Request) -> str:
+    """List the methods of all routes at this path: the framework knows only the first."""
+    path = request.scope["path"]
+    allowed = {
+        method
+        for route in iter_route_contexts(request.app.routes)
+        if getattr(route, "path_regex", None) and route.path_regex.match(path)
+        for method in route.methods or ()
+    }
+    return ", ".join(sorted(allowed | {"HEAD"} if "GET" in allowed else allowed))
+
+
+def _violation(found: dict[str, Any]) -> dict[str, str]:
+    code, detail = _VIOLATIONS.get(found["type"], ("invalid", "is not valid"))
+    context = found.get("ctx", {})
+    source, *path = found["loc"]
+    return {
+        **_place(source, path),
+        "code": code.format_map(context),
+        "detail": detail.format_map(context),
+    }
+
+
+def _place(source: str, path: Sequence[str | int]) -> dict[str, str]:
+    names = [str(part) for part in path if len(str(part)) <= _NAME_MAX_LENGTH]
+    if source == "body":
+        escaped = (name.replace("~", "~0").replace("/", "~1") for name in names)
+        return {"pointer": "".join(f"/{name}" for name in escaped)}
+    return {"header" if source == "header" else "parameter": names[0] if names else ""}

@@ -1,0 +1,32 @@
+"""Whether the server is alive, and whether it can do its work."""
+
+from typing import Final, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from src import revisions
+from src.api.deps import SessionDep
+from src.api.documentation import problems
+from src.api.routing import StrictRoute
+from src.exceptions import DatabaseUnavailable
+
+router: Final = APIRouter(tags=["health"], route_class=StrictRoute)
+
+
+class Health(BaseModel):
+    status: Literal["ok"] = "ok"
+
+
+@router.get("/health", responses=problems())
+async def get_health() -> Health:
+    """Alive: the process answers. The database is not asked."""
+    return Health()
+
+
+@router.get("/health/ready", responses=problems())
+async def get_readiness(session: SessionDep) -> Health:
+    """Ready: the database answers, and its schema is the one that this version needs."""
+    if await revisions.current(session) != revisions.newest():
+        raise DatabaseUnavailable
+    return Health()

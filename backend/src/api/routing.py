@@ -1,0 +1,105 @@
+"""The strict route: what the framework would silently ignore, cap or guess is refused.
+
+- A query parameter that the route does not know, or that comes twice, is 422.
+- A body is JSON as RFC 8259 has it, in UTF-8, of an announced type and of bounded size;
+  otherwise the answer is 400, 415 or 413, before anything in it is looked at.
+"""
+
+import copy
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from fastapi import HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from pydantic_core import from_json
+
+from src.models.limits import BODY_MAX_BYTES
+
+JSON: Final = "application/json"
+MERGE_PATCH: Final = "application/merge-patch+json"
+_CHARSETS: Final = {"charset=utf-8", 'charset="utf-8"'}
+
+
+class StrictRequest(Request):
+    """A request whose body is read strictly."""
+
+    async def body(self) -> bytes:
+        """Read the body, and refuse it if it is too large or not announced as JSON."""
+        if not hasattr(self, "_body"):
+            chunks = bytearray()
+            async for chunk in self.stream():
+                chunks += chunk
+                if len(chunks) > BODY_MAX_BYTES:
+                    raise HTTPException(413)
+            if chunks and not self._is_json():
+                raise HTTPException(415)
+            self._body = bytes(chunks)
+        return self._body
+
+    async def json(self) -> Any:
+        """Parse the body. No NaN, no lone surrogates, no other encodings than UTF-8."""
+        try:
+            parsed = from_json(await self.body(), allow_inf_nan=False)
+        except ValueError as error:
+            raise HTTPException(400, detail=str(error)) from None
+        # The framework takes null for "no body", which is an order to toggle somewhere. It
+        # is a body, and never an object: like this empty array, it breaks the schema.
+        return [] if parsed is None else parsed
+
+    def _is_json(self) -> bool:
+        media_type, *parameters = self.headers.get("content-type", "").lower().split(";")
+        accepted = {JSON, MERGE_PATCH} if self.method == "PATCH" else {JSON}
+        charsets = {item.strip() for item in parameters if item.strip().startswith("charset")}
+        return media_type.strip() in accepted and charsets <= _CHARSETS
+
+
+class StrictRoute(APIRoute):
+    """A route that reads its requests strictly, and reports all violations at once."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        validate = self._validator()
+        # A route that knows parameters takes them as a model, which forbids any others.
+        forbids_all = not self.dependant.query_params
+
+        async def handle_strictly(request: Request) -> Response:
+            request = StrictRequest(request.scope, request.receive)
+            if request.scope["query_string"]:
+                violations = _query_violations(request, forbids_all=forbids_all)
+                if violations:
+                    raise RequestValidationError([*violations, *await validate(request)])
+            return await handle(request)
+
+        return handle_strictly
+
+    def _validator(self) -> Callable[[Request], Coroutine[Any, Any, list[Any]]]:
+        """Make a function that collects the route's own violations and does nothing else."""
+        silent = copy.copy(self)
+        silent.dependant = dataclasses.replace(self.dependant, call=_do_nothing)
+        check = APIRoute.get_route_handler(silent)
+
+        async def validate(request: Request) -> list[Any]:
+            try:
+                await check(request)
+            except RequestValidationError as error:
+                return list(error.errors())
+            return []
+
+        return validate
+
+
+async def _do_nothing(**_: object) -> Response:
+    return Response()
+
+
+def _query_violations(request: Request, *, forbids_all: bool) -> list[dict[str, Any]]:
+    counts = Counter(name for name, _ in request.query_params.multi_items())
+    return [
+        {"type": kind, "loc": ("query", name)}
+        for name, count in counts.items()
+        for kind, is_violated in (("extra_forbidden", forbids_all), ("repeated", count > 1))
+        if is_violated
+    ]

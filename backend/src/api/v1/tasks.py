@@ -1,0 +1,158 @@
+"""The routes of a user's tasks: parse, call, answer."""
+
+from typing import Annotated, Any, Final
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Body, Query, Request, Response
+
+from src.api.conditional import IfMatch, IfNoneMatch, list_response, task_response
+from src.api.deps import SessionDep, TaskId, UserId
+from src.api.documentation import (
+    BODY,
+    PRECONDITION,
+    TASK,
+    TASK_CREATED,
+    TASK_DELETED,
+    TASK_READ,
+    TASK_WRITTEN,
+    TASKS_LISTED,
+    merge_patch_also_as_json,
+    problems,
+)
+from src.api.routing import MERGE_PATCH, StrictRoute
+from src.schemas.query import TaskListQuery
+from src.schemas.task import Task, TaskCompletion, TaskCreate, TaskPage, TaskReplace, TaskUpdate
+from src.services import todo_service
+
+router: Final = APIRouter(prefix="/api/v1/{user_id}/tasks", tags=["tasks"], route_class=StrictRoute)
+
+_NO_BODY: Final[Any] = None
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=Task,
+    responses=TASK_CREATED | problems(*BODY),
+)
+async def create_task(
+    request: Request, session: SessionDep, user_id: UserId, task: TaskCreate
+) -> Response:
+    """Create a task. The server gives it an id, and `Location` says where it is."""
+    created = await todo_service.create_task(session, user_id, task)
+    location = f"{_path(request)}/{created.id}"
+    return task_response(created, status_code=201, headers={"Location": location})
+
+
+@router.get("", response_model=TaskPage, responses=TASKS_LISTED | problems())
+async def list_tasks(
+    request: Request,
+    session: SessionDep,
+    user_id: UserId,
+    query: Annotated[TaskListQuery, Query()],
+    if_none_match: IfNoneMatch = frozenset(),
+) -> Response:
+    """List the user's tasks, newest first, in pages.
+
+    Follow `next_cursor`, or the `Link` header, to the end: every task that is left alone
+    meanwhile is seen exactly once, and the last page costs what the first one costs.
+    """
+    page = await todo_service.list_tasks(
+        session, user_id, limit=query.limit, cursor=query.cursor, seen=if_none_match
+    )
+    parameters = urlencode({"limit": query.limit, "cursor": page.next_cursor})
+    return list_response(page, seen=if_none_match, next_page=f"{_path(request)}?{parameters}")
+
+
+@router.get("/{task_id}", response_model=Task, responses=TASK_READ | problems(*TASK))
+async def get_task(
+    session: SessionDep,
+    user_id: UserId,
+    task_id: TaskId,
+    if_none_match: IfNoneMatch = frozenset(),
+) -> Response:
+    """Read one task."""
+    task = await todo_service.get_task(session, user_id, task_id)
+    return task_response(task, seen=if_none_match)
+
+
+@router.put(
+    "/{task_id}",
+    response_model=Task,
+    responses=TASK_WRITTEN | problems(*BODY, *TASK, *PRECONDITION),
+)
+async def replace_task(
+    session: SessionDep,
+    user_id: UserId,
+    task_id: TaskId,
+    task: TaskReplace,
+    if_match: IfMatch = None,
+) -> Response:
+    """Replace a task: every writable field must be there.
+
+    Send back what GET gave, changed: the read-only fields in it are accepted and ignored.
+    """
+    replaced = await todo_service.replace_task(session, user_id, task_id, task, if_match=if_match)
+    return task_response(replaced)
+
+
+@router.patch(
+    "/{task_id}",
+    response_model=Task,
+    responses=TASK_WRITTEN | problems(*BODY, *TASK, *PRECONDITION),
+    openapi_extra=merge_patch_also_as_json("TaskUpdate"),
+)
+async def update_task(
+    session: SessionDep,
+    user_id: UserId,
+    task_id: TaskId,
+    changes: Annotated[TaskUpdate, Body(media_type=MERGE_PATCH)],
+    if_match: IfMatch = None,
+) -> Response:
+    """Change some fields, by JSON merge patch (RFC 7396): absent keeps, null clears."""
+    updated = await todo_service.update_task(session, user_id, task_id, changes, if_match=if_match)
+    return task_response(updated)
+
+
+@router.patch(
+    "/{task_id}/complete",
+    response_model=Task,
+    responses=TASK_WRITTEN | problems(*BODY, *TASK, *PRECONDITION),
+)
+async def complete_task(
+    session: SessionDep,
+    user_id: UserId,
+    task_id: TaskId,
+    completion: TaskCompletion = _NO_BODY,
+    if_match: IfMatch = None,
+) -> Response:
+    """Complete a task, or reopen it.
+
+    With a body, the state is set: this may be sent again without harm. Without a body it is
+    toggled, atomically; a toggle that is sent again toggles back, so prefer the body wherever
+    an answer can get lost.
+    """
+    is_completed = completion.is_completed if completion else None
+    task = await todo_service.complete_task(
+        session, user_id, task_id, is_completed=is_completed, if_match=if_match
+    )
+    return task_response(task)
+
+
+@router.delete(
+    "/{task_id}",
+    status_code=204,
+    responses=TASK_DELETED | problems(*TASK, *PRECONDITION),
+)
+async def delete_task(
+    session: SessionDep, user_id: UserId, task_id: TaskId, if_match: IfMatch = None
+) -> Response:
+    """Delete a task for good. Only its id and the time remain, as a tombstone."""
+    await todo_service.delete_task(session, user_id, task_id, if_match=if_match)
+    return Response(status_code=204)
+
+
+def _path(request: Request) -> str:
+    """The path as the client wrote it, percent-encoded."""
+    path: bytes = request.scope["raw_path"]
+    return path.decode("ascii")

@@ -1,0 +1,43 @@
+"""The log: one line an event on standard error, as text or as JSON, each with the request's id."""
+
+import logging
+from logging.config import dictConfig
+
+from src.api.middleware import REQUEST_ID
+from src.config import Settings
+
+
+class RequestIdFilter(logging.Filter):
+    """Puts the id of the request at work on every line."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.request_id = REQUEST_ID.get()
+        return True
+
+
+def configure(settings: Settings) -> None:
+    """Set up all logging of the process."""
+    dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "filters": {"request_id": {"()": RequestIdFilter}},
+            "formatters": {
+                "text": {"format": "%(asctime)s %(levelname)s [%(request_id)s] %(name)s: %(message)s"},
+                "json": {
+                    "()": "pythonjsonlogger.json.JsonFormatter",
+                    "format": "%(asctime)s %(levelname)s %(request_id)s %(name)s %(message)s",
+                },
+            },
+            "handlers": {
+                "stderr": {
+                    "class": "logging.StreamHandler",
+                    "formatter": settings.log_format,
+                    "filters": ["request_id"],
+                }
+            },
+            "root": {"level": settings.log_level.upper(), "handlers": ["stderr"]},
+            # It tells of each connection that it gives and takes back: once a request.
+            "loggers": {"psycopg.pool": {"level": "ERROR"}},
+        }
+    )

@@ -1,0 +1,63 @@
+"""The application: assembly only."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+from starlette.middleware.cors import CORSMiddleware
+
+from src import __version__, logs
+from src.api import documentation, errors, health
+from src.api.middleware import HeadAsGet, LastResort, RequestContext
+from src.api.v1 import tasks
+from src.config import Settings
+from src.database import Database
+
+_EXPOSED_HEADERS: Final = ("ETag", "Link", "Location", "Retry-After", "X-Request-ID")
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Build the application for these settings; by default, for those of the environment."""
+    settings = settings or Settings()
+    logs.configure(settings)
+    database = Database(
+        settings.required_database_url,
+        size=settings.db_pool_size,
+        max_waiting=settings.db_pool_max_waiting,
+        timeout=settings.db_pool_timeout,
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with database:
+            yield
+
+    app = FastAPIOffline(
+        title="Task API",
+        version=__version__,
+        description=documentation.DESCRIPTION,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        generate_unique_id_function=documentation.operation_id,
+        openapi_tags=[{"name": "tasks"}, {"name": "health"}],
+    )
+    app.state.database = database
+    app.include_router(tasks.router)
+    app.include_router(health.router)
+    documentation.install(app)
+    errors.install(app)
+    # The last one added is the outermost.
+    app.add_middleware(LastResort)
+    app.add_middleware(HeadAsGet)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=_EXPOSED_HEADERS,
+        )
+    app.add_middleware(RequestContext)
+    return app

@@ -1,0 +1,163 @@
+"""The fields of a task as the wire takes them: one type each, with its rule and its words.
+
+Types are strict: numbers, booleans and strings are never converted into one another.
+"""
+
+import re
+from datetime import UTC, date, datetime
+from typing import Annotated, Final, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from src.models import limits
+
+_NO_NUL: Final = r"^[^\u0000]*$"
+_NO_NUL_NOT_BLANK: Final = r"^[^\u0000]*\S[^\u0000]*$"
+_YEAR: Final = r"^(19|2\d)\d\d-"
+_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_INSTANT: Final = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+)
+
+
+def broken_rule(code: str, detail: str) -> PydanticCustomError:
+    """The error of a rule of ours: a stable `code`, and a `detail` that never holds the input."""
+    return PydanticCustomError("broken_rule", "{detail}", {"code": code, "detail": detail})
+
+
+def parse_uuid(value: object) -> UUID:
+    """Read the one text form of RFC 9562: the others would give one task several URLs."""
+    if isinstance(value, str) and _UUID.fullmatch(value):
+        return UUID(value)
+    raise broken_rule("invalid_uuid", "must be a UUID such as 01981f6e-3c00-7a3b-8a00-000000000001")
+
+
+def _refuse_nul(text: str) -> str:
+    if "\0" in text:
+        raise broken_rule("nul_character", "must not contain the character NUL")
+    return text
+
+
+def _parse_date(value: object) -> date:
+    try:
+        if isinstance(value, str) and _DATE.fullmatch(value):
+            parsed = date.fromisoformat(value)
+            if limits.EARLIEST_DAY <= parsed <= limits.LATEST_DAY:
+                return parsed
+            raise broken_rule(
+                "out_of_range",
+                f"must be from {limits.EARLIEST_DAY} to {limits.LATEST_DAY}",
+            )
+    except ValueError:
+        pass
+    raise broken_rule("invalid_date", "must be a date such as 2026-03-01")
+
+
+def _parse_instant(value: object) -> datetime:
+    try:
+        if isinstance(value, str) and _INSTANT.fullmatch(value):
+            instant = datetime.fromisoformat(value.upper()).astimezone(UTC)
+            if limits.EARLIEST_INSTANT <= instant < limits.END_OF_TIME:
+                return instant
+            raise OverflowError
+    except OverflowError:
+        raise broken_rule(
+            "out_of_range",
+            f"must be, in UTC, from the year {limits.EARLIEST_INSTANT.year}"
+            f" to {limits.END_OF_TIME.year - 1}",
+        ) from None
+    except ValueError:
+        pass
+    raise broken_rule(
+        "invalid_instant",
+        "must be a time with an offset such as 2026-03-01T09:30:00Z"
+        " or 2026-03-01T09:30:00.123456+01:00",
+    )
+
+
+def _drop_duplicates(tags: list[str]) -> list[str]:
+    return list(dict.fromkeys(tags))
+
+
+Title = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=limits.TITLE_MAX_LENGTH),
+    AfterValidator(_refuse_nul),
+    Field(
+        description=f"What is to be done: 1 to {limits.TITLE_MAX_LENGTH} code points, after white"
+        " space around it is trimmed.",
+        examples=["Buy milk"],
+        json_schema_extra={"pattern": _NO_NUL_NOT_BLANK},
+    ),
+]
+
+Description = Annotated[
+    Annotated[
+        str,
+        StringConstraints(max_length=limits.DESCRIPTION_MAX_LENGTH),
+        AfterValidator(_refuse_nul),
+        Field(json_schema_extra={"pattern": _NO_NUL}),
+    ]
+    | None,
+    Field(
+        description=f"At most {limits.DESCRIPTION_MAX_LENGTH} code points. null: none; the empty"
+        " string: cleared on purpose.",
+        examples=["Two litres"],
+    ),
+]
+
+IsCompleted = Annotated[bool, Field(description="Whether it is done.", examples=[False])]
+
+Priority = Annotated[
+    Literal["none", "low", "medium", "high"],
+    Field(description="How much it matters.", examples=["high"]),
+]
+
+DueDate = Annotated[
+    Annotated[
+        date,
+        BeforeValidator(_parse_date),
+        WithJsonSchema({"type": "string", "format": "date", "pattern": _YEAR}),
+    ]
+    | None,
+    Field(
+        description=f"The civil day on which it is due, {limits.EARLIEST_DAY} to"
+        f" {limits.LATEST_DAY}. Never converted between time zones. Excludes `due_at`.",
+        examples=["2026-12-24"],
+    ),
+]
+
+DueAt = Annotated[
+    Annotated[
+        datetime,
+        BeforeValidator(_parse_instant),
+        WithJsonSchema({"type": "string", "format": "date-time", "pattern": _YEAR}),
+    ]
+    | None,
+    Field(
+        description="The instant at which it is due: RFC 3339, with an offset, to the"
+        f" microsecond, and in UTC from the year {limits.EARLIEST_INSTANT.year} to"
+        f" {limits.END_OF_TIME.year - 1}. Excludes `due_date`.",
+        examples=[None],
+    ),
+]
+
+Tag = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=limits.TAG_MAX_LENGTH),
+    AfterValidator(_refuse_nul),
+    Field(json_schema_extra={"pattern": _NO_NUL_NOT_BLANK}),
+]
+Tags = Annotated[
+    list[Tag],
+    AfterValidator(_drop_duplicates),
+    Field(
+        max_length=limits.TAGS_MAX_COUNT,
+        description=f"At most {limits.TAGS_MAX_COUNT}, each 1 to {limits.TAG_MAX_LENGTH} code"
+        " points, trimmed. Duplicates are dropped, the order is kept.",
+        examples=[["shopping"]],
+    ),
+]

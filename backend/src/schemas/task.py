@@ -1,0 +1,161 @@
+"""The bodies of the wire: what a client may send, and what it gets.
+
+`Task` and `TaskPage` only describe: PostgreSQL renders the answers (ADR 0009), and a test
+holds every answer against these schemas.
+"""
+
+from typing import Any, Final, Self
+from uuid import UUID
+
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    model_validator,
+)
+
+from src.models import limits
+from src.schemas.fields import (
+    Description,
+    DueAt,
+    DueDate,
+    IsCompleted,
+    Priority,
+    Tags,
+    Title,
+    broken_rule,
+)
+
+READ_ONLY: Final = ("id", "user_id", "completed_at", "version", "created_at", "updated_at")
+"""The fields that the server decides."""
+
+_ABSENT: Final[Any] = None
+
+
+def _describe(schema: dict[str, Any]) -> None:
+    """Say in JSON Schema that the two due fields exclude each other."""
+    due = {name: {"type": "string"} for name in ("due_date", "due_at")}
+    schema["not"] = {"required": list(due), "properties": due}
+
+
+def _describe_round_trip(schema: dict[str, Any]) -> None:
+    """Say that the read-only fields may be sent back, and that they are ignored."""
+    _describe(schema)
+    for field in schema["properties"].values():
+        field.pop("default", None)
+    for name in READ_ONLY:
+        schema["properties"][name] = {
+            "readOnly": True,
+            "description": "Accepted and ignored, so that what GET gave can be sent back.",
+        }
+
+
+class _TaskBody(BaseModel):
+    """What every body with fields of a task shares."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra=_describe)
+
+    due_date: DueDate = None
+    due_at: DueAt = None
+
+    @model_validator(mode="after")
+    def _is_due_once(self) -> Self:
+        if self.due_date is not None and self.due_at is not None:
+            raise broken_rule(
+                "two_due_fields", "due_date and due_at exclude each other: send one of them"
+            )
+        return self
+
+
+class TaskCreate(_TaskBody):
+    """A new task. Only the title is required."""
+
+    title: Title
+    description: Description = None
+    is_completed: IsCompleted = False
+    priority: Priority = "none"
+    tags: Tags = Field(default_factory=list)
+
+
+class _RoundTripBody(_TaskBody):
+    """A body that may be what GET gave, changed: the read-only fields in it are ignored."""
+
+    model_config = ConfigDict(json_schema_extra=_describe_round_trip)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_read_only(cls, body: object) -> object:
+        if isinstance(body, dict):
+            return {name: value for name, value in body.items() if name not in READ_ONLY}
+        return body
+
+
+class TaskReplace(_RoundTripBody):
+    """A whole task: every writable field must be there. Read-only fields are ignored."""
+
+    title: Title
+    description: Description
+    is_completed: IsCompleted
+    priority: Priority
+    due_date: DueDate
+    due_at: DueAt
+    tags: Tags
+
+
+class TaskUpdate(_RoundTripBody):
+    """A JSON merge patch (RFC 7396): what is absent stays as it is, null clears.
+
+    Only fields that can be null can be cleared. Setting one of `due_date` and `due_at` clears
+    the other. Read-only fields are ignored.
+    """
+
+    title: Title = _ABSENT
+    description: Description = None
+    is_completed: IsCompleted = _ABSENT
+    priority: Priority = _ABSENT
+    tags: Tags = _ABSENT
+
+
+class TaskCompletion(BaseModel):
+    """Whether the task is to be completed or open."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    is_completed: IsCompleted
+
+
+class Task(BaseModel):
+    """A task. Every key is always there; timestamps are in UTC, with `Z` and microseconds."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: UUID
+    user_id: str = Field(pattern=limits.USER_ID_PATTERN, examples=["alice"])
+    title: Title
+    description: Description
+    is_completed: IsCompleted
+    completed_at: AwareDatetime | None = Field(
+        description="When it was completed: kept when it is completed again, null when reopened."
+    )
+    priority: Priority
+    due_date: DueDate
+    due_at: DueAt
+    tags: Tags
+    version: int = Field(
+        ge=1, description="The number of the change, among all of this user's, that last touched it."
+    )
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+
+
+class TaskPage(BaseModel):
+    """One page of a list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    items: list[Task]
+    next_cursor: str | None = Field(
+        description="Send it as `cursor` for the page after this one. null: this is the last."
+    )
+    total: int | None = Field(description="How many tasks there are, if that was asked for.")

@@ -1,0 +1,207 @@
+"""The operations on a user's tasks. Each runs one SQL statement and returns the thing, or raises.
+
+They know no HTTP. Every failure is one of `src.exceptions`. A task that is someone else's,
+was deleted or never existed is `TaskNotFound`, always the same.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Row, Select
+from sqlmodel.ext.asyncio.session import AsyncSession
+from uuid6 import uuid7
+
+from src.database import fetch_one
+from src.exceptions import TaskNotFound, VersionMismatch
+from src.schemas.task import TaskCreate, TaskReplace, TaskUpdate
+from src.services import statements
+from src.services.cursors import decode_cursor, encode_cursor
+
+_NEWEST_FIRST: Final = "-created_at"
+
+
+class TaskDocument(NamedTuple):
+    """A task as the wire has it: `body` is its JSON object in UTF-8."""
+
+    id: UUID
+    version: int
+    body: bytes
+
+
+class TaskPage(NamedTuple):
+    """One page of a list: `items` is a JSON array of tasks in UTF-8.
+
+    `version` is the number of the user's latest change. A page of a version that the caller
+    already has holds no items.
+    """
+
+    version: int
+    items: bytes
+    next_cursor: str | None
+    total: int | None
+
+
+async def create_task(session: AsyncSession, user_id: str, task: TaskCreate) -> TaskDocument:
+    """Create a task under a new id, a UUIDv7 (RFC 9562): sortable by time, made here, so that
+    the statement can be sent again after a lost answer and still create one task."""
+    task_id = uuid7()
+    parameters = _of(user_id, task_id) | _new(task.model_dump())
+    row = await fetch_one(session, statements.CREATE_TASK, parameters)
+    return TaskDocument(task_id, *row)
+
+
+async def list_tasks(
+    session: AsyncSession,
+    user_id: str,
+    *,
+    limit: int,
+    cursor: str | None = None,
+    seen: frozenset[int] = frozenset(),
+) -> TaskPage:
+    """Read one page of the user's tasks, newest first, by keyset: a row that is left alone is
+    seen exactly once, whatever else is written meanwhile, and no page costs more than another.
+
+    Raises:
+        CursorMismatch: `cursor` was not made for this user's list.
+    """
+    parameters: dict[str, Any] = {"the_user": user_id, "limit": limit, "versions": list(seen)}
+    if cursor is not None:
+        created_at, task_id = decode_cursor(cursor, user_id=user_id, query=_NEWEST_FIRST)
+        parameters |= {"after_created_at": created_at, "after_id": task_id}
+    row = await fetch_one(session, statements.list_tasks(after=cursor is not None), parameters)
+    version, items, keys = row
+    next_cursor = keys and encode_cursor(keys, user_id=user_id, query=_NEWEST_FIRST)
+    return TaskPage(version, items, next_cursor, None)
+
+
+async def get_task(session: AsyncSession, user_id: str, task_id: UUID) -> TaskDocument:
+    """Read one task.
+
+    Raises:
+        TaskNotFound: the user has no such task.
+    """
+    row = await fetch_one(session, statements.GET_TASK, _of(user_id, task_id))
+    if row is None:
+        raise TaskNotFound
+    return TaskDocument(task_id, *row)
+
+
+async def replace_task(
+    session: AsyncSession,
+    user_id: str,
+    task_id: UUID,
+    task: TaskReplace,
+    *,
+    if_match: frozenset[int] | None = None,
+) -> TaskDocument:
+    """Set every writable field.
+
+    Raises:
+        TaskNotFound: the user has no such task.
+        VersionMismatch: it is at none of the versions in `if_match`.
+    """
+    return await _set_fields(session, user_id, task_id, task.model_dump(), if_match)
+
+
+async def update_task(
+    session: AsyncSession,
+    user_id: str,
+    task_id: UUID,
+    changes: TaskUpdate,
+    *,
+    if_match: frozenset[int] | None = None,
+) -> TaskDocument:
+    """Merge `changes` into the task (RFC 7396): what is absent stays, null clears.
+
+    A task is due on a day or at an instant, so setting one clears the other.
+
+    Raises:
+        TaskNotFound: the user has no such task.
+        VersionMismatch: it is at none of the versions in `if_match`.
+    """
+    values = changes.model_dump(exclude_unset=True)
+    for due, other in (("due_date", "due_at"), ("due_at", "due_date")):
+        if values.get(due) is not None:
+            values[other] = None
+    return await _set_fields(session, user_id, task_id, values, if_match)
+
+
+async def complete_task(
+    session: AsyncSession,
+    user_id: str,
+    task_id: UUID,
+    *,
+    is_completed: bool | None,
+    if_match: frozenset[int] | None = None,
+) -> TaskDocument:
+    """Complete the task, or reopen it; with None, whichever it is not yet, atomically.
+
+    Raises:
+        TaskNotFound: the user has no such task.
+        VersionMismatch: it is at none of the versions in `if_match`.
+    """
+    if is_completed is not None:
+        values = {"is_completed": is_completed}
+        return await _set_fields(session, user_id, task_id, values, if_match)
+    statement = statements.TOGGLE_TASK[if_match is not None]
+    row = await _write(session, statement, user_id, task_id, {}, if_match)
+    return TaskDocument(task_id, *row)
+
+
+async def delete_task(
+    session: AsyncSession,
+    user_id: str,
+    task_id: UUID,
+    *,
+    if_match: frozenset[int] | None = None,
+) -> None:
+    """Delete the task for good. Its id and the time remain, as a tombstone.
+
+    Raises:
+        TaskNotFound: the user has no such task (any more).
+        VersionMismatch: it is at none of the versions in `if_match`.
+    """
+    statement = statements.DELETE_TASK[if_match is not None]
+    await _write(session, statement, user_id, task_id, {}, if_match)
+
+
+async def _set_fields(
+    session: AsyncSession,
+    user_id: str,
+    task_id: UUID,
+    values: Mapping[str, Any],
+    if_match: frozenset[int] | None,
+) -> TaskDocument:
+    statement = statements.update_task(frozenset(values), conditional=if_match is not None)
+    row = await _write(session, statement, user_id, task_id, values, if_match)
+    return TaskDocument(task_id, *row)
+
+
+async def _write(
+    session: AsyncSession,
+    statement: Select[*tuple[Any, ...]],
+    user_id: str,
+    task_id: UUID,
+    values: Mapping[str, Any],
+    if_match: frozenset[int] | None,
+) -> Row[*tuple[Any, ...]]:
+    """Run a write on one task. Only a failed one looks again, to tell why it failed."""
+    parameters = _of(user_id, task_id) | _new(values)
+    if if_match is not None:
+        parameters["versions"] = list(if_match)
+    row = await fetch_one(session, statement, parameters)
+    if row is None and if_match is not None:
+        current = await get_task(session, user_id, task_id)
+        raise VersionMismatch(current.version, current.body)
+    if row is None:
+        raise TaskNotFound
+    return row
+
+
+def _of(user_id: str, task_id: UUID) -> dict[str, Any]:
+    return {"the_user": user_id, "the_task": task_id}
+
+
+def _new(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"new_{field}": value for field, value in values.items()}
