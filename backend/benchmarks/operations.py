@@ -36,15 +36,15 @@ def is_task(answer: Any, **expected: object) -> bool:
     return answer.keys() == FIELDS and all(answer[name] == expected[name] for name in expected)
 
 
-def is_list_of(count: int) -> Callable[[Any], bool]:
-    """Tell whether this is the right number of tasks, newest first."""
+def is_list_of(count: int, *, user_id: str) -> Callable[[Any], bool]:
+    """Tell whether this is the right number of the user's tasks, newest first."""
 
     def check(answer: Any) -> bool:
         tasks = answer["items"]
         ids = [task["id"] for task in tasks]
         return (
             len(tasks) == count
-            and all(is_task(task, user_id="bench") for task in tasks)
+            and all(is_task(task, user_id=user_id) for task in tasks)
             and ids == sorted(ids, reverse=True)
         )
 
@@ -97,8 +97,12 @@ OPERATIONS: Final = {
         TASK,
         lambda task: is_task(task, id=task_id(1), user_id="u00001", tags=["home"]),
     ),
-    "list-50": Operation("list of 50", "GET", LONG_LIST + "?limit=50", is_list_of(50)),
-    "list-1000": Operation("list of 1,000", "GET", LONG_LIST + "?limit=1000", is_list_of(1000)),
+    "list-50": Operation(
+        "list of 50", "GET", LONG_LIST + "?limit=50", is_list_of(50, user_id="bench")
+    ),
+    "list-1000": Operation(
+        "list of 1,000", "GET", LONG_LIST + "?limit=1000", is_list_of(1000, user_id="bench")
+    ),
     "create": Operation(
         "create",
         "POST",

@@ -13,10 +13,10 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
+from typing import Final, cast
 from urllib.parse import urlsplit, urlunsplit
 
-LOOPBACK = "127.0.0.1"
+LOOPBACK: Final = "127.0.0.1"
 
 
 class End(asyncio.Protocol):
@@ -44,7 +44,7 @@ class End(asyncio.Protocol):
 
     def connection_lost(self, _error: Exception | None) -> None:
         if self.other and self.other.transport:
-            self.other.transport.close()
+            self._loop.call_later(self._delay, self.other.transport.close)
 
 
 class NearEnd(End):

@@ -1,0 +1,55 @@
+# `make help` lists the commands. All they need is Python 3.11 or newer and make.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(CURDIR)/$(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format lint types contract lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(VENV)/.run ## Start the API with a local database; DATABASE_URL names another one
+	@cd backend && exec $(BIN)/python -m src
+
+test: $(VENV)/.dev ## Run all tests against a real PostgreSQL
+	cd backend && $(BIN)/python -m pytest
+
+check: $(VENV)/.dev lint types ## Run every gate: format, lint, types, imports, tests with coverage
+	cd backend && $(BIN)/python -m pytest --cov --cov-report=term
+
+format: $(VENV)/.dev ## Format the code
+	cd backend && $(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+lint: $(VENV)/.dev ## Check format, style and the direction of imports
+	cd backend && $(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/lint-imports
+
+types: $(VENV)/.dev ## Check the types
+	cd backend && $(BIN)/mypy
+
+contract: $(VENV)/.dev ## Write what the code says into the documents
+	cd backend && $(BIN)/python -m tests.contract.write
+
+lock: $(VENV)/.dev ## Pin the newest dependencies, with hashes
+	cd backend && $(BIN)/uv pip compile --universal --python-version 3.11 --upgrade --generate-hashes \
+	  --no-emit-index-url --custom-compile-command "make lock" -q pyproject.toml -o requirements.txt
+	cd backend && $(BIN)/uv pip compile --universal --python-version 3.11 --upgrade --generate-hashes \
+	  --no-emit-index-url --custom-compile-command "make lock" -q pyproject.toml --group dev \
+	  -c requirements.txt -o requirements-dev.txt
+
+clean: ## Remove the environment; the data in .data stays
+	rm -rf $(VENV)
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "task-api: Python 3.11 or newer is needed; name one with PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: $(VENV)/bin/python backend/requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r backend/requirements.txt
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/bin/python backend/requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r backend/requirements-dev.txt
+	@touch $@ $(VENV)/.run

@@ -1,0 +1,106 @@
+"""Measures contenders against each other, run by run in turn, so that what disturbs the
+machine disturbs them all."""
+
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from benchmarks.data import Dataset, postmaster, tidy
+from benchmarks.load import Figures, drive, median
+from benchmarks.operations import Operation
+from benchmarks.process_tree import ProcessTree
+from benchmarks.servers import RunningServer
+
+CONNECTIONS: Final = 8
+"""To the database, of each server."""
+
+WARM_UP: Final = 1
+"""Seconds. Enough for every connection to be open and its statements prepared."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long a run is, how many there are, and of what."""
+
+    seconds: int
+    rounds: int
+    operations: tuple[str, ...]
+    servers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A running server, and the data it serves."""
+
+    server: RunningServer
+    dataset: Dataset
+    database_url: str
+
+    def drive(self, operation: Operation, *, clients: int, seconds: int) -> Figures:
+        database = ProcessTree(postmaster(self.database_url))
+        return drive(
+            self.server, operation, self.dataset, database, clients=clients, seconds=seconds
+        )
+
+
+def say(line: str) -> None:
+    """Tell the one who waits."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def compare(
+    contenders: Mapping[str, Contender],
+    operations: Iterable[Operation],
+    *,
+    clients: int,
+    seconds: int,
+    rounds: int,
+) -> dict[str, Any]:
+    """Give the figures by operation and contender: the medians, and each run."""
+    return {
+        operation.label: _compare(
+            {
+                name: contender
+                for name, contender in contenders.items()
+                if contender.server.name in operation.offered_by
+            },
+            operation,
+            clients=clients,
+            seconds=seconds,
+            rounds=rounds,
+        )
+        for operation in operations
+    }
+
+
+def _compare(
+    contenders: Mapping[str, Contender],
+    operation: Operation,
+    *,
+    clients: int,
+    seconds: int,
+    rounds: int,
+) -> dict[str, Any]:
+    for contender in contenders.values():
+        operation.verify(contender.server)
+    for url in {contender.database_url for contender in contenders.values()}:
+        tidy(url)
+    for contender in contenders.values():
+        contender.drive(operation, clients=max(clients, CONNECTIONS), seconds=WARM_UP)
+    runs: dict[str, list[Figures]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, contender in contenders.items():
+            runs[name].append(contender.drive(operation, clients=clients, seconds=seconds))
+    medians = {name: median(its_runs) for name, its_runs in runs.items()}
+    for name, figures in medians.items():
+        say(
+            f"{operation.label:14}{name:18}{figures.throughput:8.0f}/s"
+            f"{figures.p50_ms:9.2f} ms{figures.p99_ms:9.2f} ms"
+            f"{figures.server_cpu_us:8.0f} µs server{figures.database_cpu_us:7.0f} µs database"
+            f"{figures.rss_mib:6.0f} MiB"
+        )
+    return {
+        name: {**asdict(medians[name]), "runs": [asdict(run) for run in runs[name]]}
+        for name in contenders
+    }

@@ -1,0 +1,230 @@
+"""The parts of the benchmark: which contenders, which operations, which data.
+
+Each part takes the URL of the database server and the plan, and gives its settings and its
+figures, ready for JSON.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from http.client import HTTPConnection
+from itertools import cycle
+from json import loads
+from typing import Any, Final
+
+import psycopg
+
+from benchmarks.compare import CONNECTIONS, Contender, Plan, compare, say
+from benchmarks.data import Dataset, create_database
+from benchmarks.operations import OPERATIONS, TASKS, Operation, is_list_of
+from benchmarks.proxy import far_away
+from benchmarks.servers import OURS, running
+
+STANDARD: Final = Dataset("standard", tasks=199_000, users=9_999, long_lists={"bench": 1_000})
+"""200,000 tasks of 10,000 users."""
+
+SMALL: Final = Dataset("small", tasks=50_000, users=500)
+LARGE: Final = Dataset("large", tasks=5_000_000, users=50_000, long_lists={"million": 1_000_000})
+"""100 tasks a user in both, so that an answer is of the same size."""
+
+CLIENTS: Final = 16
+DISTANT_CLIENTS: Final = 2
+MANY_CLIENTS: Final = 64
+ROUND_TRIP_MS: Final = 20
+PAGE_SIZE: Final = 1_000
+LAST_PAGE: Final = 1_000
+PAGE_ROUNDS: Final = 30
+STARTS: Final = 5
+MEMORY_WARM_UP: Final = 20_000
+MEMORY_REQUESTS: Final = 200_000
+
+
+def operations(server_url: str, plan: Plan) -> dict[str, Any]:
+    """Every operation on every server, the database next door."""
+    url = create_database(server_url, STANDARD)
+    with ExitStack() as stack:
+        contenders = {
+            name: Contender(stack.enter_context(running(name, url)), STANDARD, url)
+            for name in plan.servers
+        }
+        figures = compare(
+            contenders,
+            [OPERATIONS[name] for name in plan.operations],
+            clients=CLIENTS,
+            seconds=plan.seconds,
+            rounds=plan.rounds,
+        )
+    return {"clients": CLIENTS, "connections": CONNECTIONS, "figures": figures}
+
+
+def distance(server_url: str, plan: Plan) -> dict[str, Any]:
+    """Every operation on every server, the database a round trip away."""
+    url = create_database(server_url, Dataset(**{**vars(STANDARD), "name": "distant"}))
+    with ExitStack() as stack:
+        far_url = stack.enter_context(far_away(url, ROUND_TRIP_MS))
+        contenders = {
+            name: Contender(stack.enter_context(running(name, far_url)), STANDARD, url)
+            for name in plan.servers
+        }
+        figures = compare(
+            contenders,
+            [OPERATIONS[name] for name in plan.operations],
+            clients=DISTANT_CLIENTS,
+            seconds=plan.seconds,
+            rounds=1,
+        )
+        round_trip_ms = _round_trip_ms(far_url)
+    return {
+        "clients": DISTANT_CLIENTS,
+        "connections": CONNECTIONS,
+        "round_trip_ms": ROUND_TRIP_MS,
+        "measured_round_trip_ms": round_trip_ms,
+        "figures": figures,
+    }
+
+
+def _round_trip_ms(url: str) -> float:
+    """Measure what the simplest statement takes."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        return _median_ms(lambda: connection.execute("SELECT 1"), rounds=30)
+
+
+def _median_ms(action: Callable[[], object], rounds: int) -> float:
+    times = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times) * 1000
+
+
+def growth(server_url: str, plan: Plan) -> dict[str, Any]:
+    """Our server with little and with much data, and at both ends of a very long list."""
+    wanted: dict[str, Operation] = {
+        "get": OPERATIONS["get"],
+        "list-50": Operation(
+            "list of 50", "GET", TASKS + "?limit=50", is_list_of(50, user_id="u00001")
+        ),
+        "create": OPERATIONS["create"],
+    }
+    with ExitStack() as stack:
+        contenders = {}
+        for dataset in (SMALL, LARGE):
+            say(f"filling the {dataset.name} database: {dataset.tasks:,} tasks")
+            url = create_database(server_url, dataset)
+            server = stack.enter_context(running(OURS, url))
+            contenders[dataset.name] = Contender(server, dataset, url)
+        figures = compare(
+            contenders,
+            [operation for name, operation in wanted.items() if name in plan.operations],
+            clients=CLIENTS,
+            seconds=plan.seconds,
+            rounds=plan.rounds,
+        )
+        pages = _pages(contenders[LARGE.name].server.port)
+    return {
+        "clients": CLIENTS,
+        "connections": CONNECTIONS,
+        "tasks": {dataset.name: dataset.tasks for dataset in (SMALL, LARGE)},
+        "figures": figures,
+        "pages": pages,
+    }
+
+
+def _pages(port: int) -> dict[str, float]:
+    """Follow the cursors of the longest list to its end, then time its ends in turn."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=30)
+
+    def read(cursor: str) -> bytes:
+        connection.request("GET", f"/api/v1/million/tasks?limit={PAGE_SIZE}{cursor}")
+        return connection.getresponse().read()
+
+    cursor, seen = "", 0
+    for number in range(1, LAST_PAGE + 1):
+        last = cursor
+        page = loads(read(cursor))
+        seen += len(page["items"])
+        cursor = f"&cursor={page['next_cursor']}"
+    if seen != LARGE.long_lists["million"] or page["next_cursor"] is not None:
+        raise SystemExit(f"{number} pages gave {seen} tasks")
+    first_ms, last_ms = [], []
+    for _ in range(PAGE_ROUNDS):
+        first_ms.append(_median_ms(lambda: read(""), rounds=1))
+        last_ms.append(_median_ms(lambda: read(last), rounds=1))
+    connection.close()
+    return {
+        "size": PAGE_SIZE,
+        "last": LAST_PAGE,
+        "first_ms": statistics.median(first_ms),
+        "last_ms": statistics.median(last_ms),
+    }
+
+
+def checks(server_url: str, plan: Plan) -> dict[str, Any]:
+    """What else our server promises: fairness, a second worker, flat memory, a quick start."""
+    url = create_database(server_url, Dataset(**{**vars(STANDARD), "name": "checks"}))
+    return {
+        "connections": CONNECTIONS,
+        "fairness": _fairness(url, plan),
+        "workers": _workers(url, plan),
+        "memory": _memory(url),
+        "start_seconds": _start_seconds(url),
+    }
+
+
+def _fairness(url: str, plan: Plan) -> dict[str, Any]:
+    with running(OURS, url) as server:
+        return compare(
+            {OURS: Contender(server, STANDARD, url)},
+            [OPERATIONS["get"]],
+            clients=MANY_CLIENTS,
+            seconds=plan.seconds,
+            rounds=plan.rounds,
+        )["get"][OURS] | {"clients": MANY_CLIENTS}
+
+
+def _workers(url: str, plan: Plan) -> dict[str, Any]:
+    with (
+        running(OURS, url) as one,
+        running(OURS, url, {"WEB_CONCURRENCY": "2"}) as two,
+    ):
+        return compare(
+            {"1": Contender(one, STANDARD, url), "2": Contender(two, STANDARD, url)},
+            [OPERATIONS["get"], OPERATIONS["list-50"], OPERATIONS["create"]],
+            clients=CLIENTS,
+            seconds=plan.seconds,
+            rounds=plan.rounds,
+        )
+
+
+def _memory(url: str) -> dict[str, Any]:
+    """Take all operations in turn, until it is enough; note the memory after each."""
+    points = []
+    with running(OURS, url) as server:
+        contender = Contender(server, STANDARD, url)
+        requests = 0.0
+        for operation in cycle(OPERATIONS.values()):
+            figures = contender.drive(operation, clients=CLIENTS, seconds=2)
+            requests += figures.requests
+            points.append({"requests": requests, "rss_mib": server.processes.rss_mib()})
+            if requests > MEMORY_WARM_UP + MEMORY_REQUESTS:
+                break
+    warm = next(point for point in points if point["requests"] > MEMORY_WARM_UP)
+    return {"warm_rss_mib": warm["rss_mib"], "rss_mib": points[-1]["rss_mib"], "points": points}
+
+
+def _start_seconds(url: str) -> float:
+    starts = []
+    for _ in range(STARTS):
+        with running(OURS, url) as server:
+            starts.append(server.start_seconds)
+    return statistics.median(starts)
+
+
+PARTS: Final[Mapping[str, Callable[[str, Plan], dict[str, Any]]]] = {
+    "operations": operations,
+    "distance": distance,
+    "growth": growth,
+    "checks": checks,
+}

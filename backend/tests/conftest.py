@@ -1,0 +1,128 @@
+"""The ground of all tests: a real PostgreSQL, the app on it, and a watch on both."""
+
+import itertools
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import psycopg
+import pytest
+from fastapi import FastAPI
+from psycopg.sql import SQL, Identifier
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+from sqlalchemy.sql.expression import ClauseElement
+
+from src import revisions
+from src.config import Settings
+from src.local_postgres import local_postgres
+from src.main import create_app
+from tests.answers import check_answer
+from tests.scoping import unscoped_tables
+
+# No setting of the person who runs the tests may change what they show.
+for _name in [name.upper() for name in Settings.model_fields]:
+    os.environ.pop(_name, None)
+Settings.model_config["env_file"] = None
+
+_TEMPLATE = "template_migrated"
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of this test process's own, with one migrated database to copy."""
+    directory = tmp_path_factory.mktemp("postgres")
+    with local_postgres(directory, {"max_connections": "200"}) as url:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(SQL("CREATE DATABASE {}").format(Identifier(_TEMPLATE)))
+        revisions.upgrade(_with_database(url, _TEMPLATE))
+        yield url
+
+
+@pytest.fixture(scope="session")
+def make_database(postgres_url: str) -> Callable[[], str]:
+    """Make a migrated, empty database; give its URL."""
+    numbers = itertools.count(1)
+
+    def make() -> str:
+        name = f"test_{next(numbers)}"
+        with psycopg.connect(postgres_url, autocommit=True) as connection:
+            connection.execute(
+                SQL("CREATE DATABASE {} TEMPLATE {}").format(Identifier(name), Identifier(_TEMPLATE))
+            )
+        return _with_database(postgres_url, name)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def shared_database_url(make_database: Callable[[], str]) -> str:
+    """The database of all tests whose users are all they need for themselves."""
+    return make_database()
+
+
+@pytest.fixture
+def database_url(make_database: Callable[[], str]) -> str:
+    """A database of the test's own."""
+    return make_database()
+
+
+@pytest.fixture(scope="session")
+async def app(shared_database_url: str, anyio_backend: object) -> AsyncIterator[FastAPI]:
+    """The application, started, on the shared database."""
+    app = create_app(make_settings(shared_database_url))
+    async with app.router.lifespan_context(app):
+        yield app
+
+
+@pytest.fixture(scope="session")
+async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the app that holds every answer against what the documents promise."""
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app),
+        base_url="http://test",
+        event_hooks={"response": [check_answer]},
+    ) as client:
+        yield client
+
+
+@pytest.fixture
+def user() -> str:
+    """A user whom no other test knows."""
+    return f"user-{uuid4()}"
+
+
+@pytest.fixture
+def other_user() -> str:
+    return f"other-{uuid4()}"
+
+
+@pytest.fixture(autouse=True)
+def every_statement_is_scoped() -> Iterator[None]:
+    """Fail the test in which a statement touches a user's table without its `user_id`."""
+    offenders: list[str] = []
+
+    def inspect(_connection: object, statement: object, *_: object) -> None:
+        if isinstance(statement, ClauseElement):
+            offenders.extend(f"{table}: {statement}" for table in unscoped_tables(statement))
+
+    event.listen(Engine, "before_execute", inspect)
+    yield
+    event.remove(Engine, "before_execute", inspect)
+    assert not offenders, "statements that are not scoped by user_id"
+
+
+def make_settings(database_url: str, **settings: Any) -> Settings:
+    """Settings for a test: the given ones, and nothing from the surroundings."""
+    return Settings(database_url=database_url, log_level="warning", **settings)
+
+
+def _with_database(url: str, name: str) -> str:
+    return url.rsplit("/", 1)[0] + "/" + name
