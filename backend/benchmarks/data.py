@@ -12,9 +12,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 
+from benchmarks import BACKEND
 from src.local_postgres import local_postgres
-
-BACKEND: Final = Path(__file__).resolve().parents[1]
 
 SETTINGS: Final = {
     "shared_buffers": "1GB",

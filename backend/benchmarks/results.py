@@ -1,4 +1,4 @@
-"""The raw figures on disk: one JSON file per part, each with all it takes to judge it."""
+"""Writes the raw figures: one JSON file per part, each with all it takes to judge it."""
 
 import json
 import os
@@ -10,10 +10,9 @@ from typing import Any, Final
 
 import psycopg
 
+from benchmarks import RESULTS
 from benchmarks.compare import Plan
 from benchmarks.servers import PEERS, PEERS_NODE, SERVERS
-
-DIRECTORY: Final = Path(__file__).with_name("results")
 
 PACKAGES_OF: Final = """
 import importlib.metadata, json, platform, sys
@@ -70,11 +69,6 @@ def write(part: str, plan: Plan, content: Mapping[str, object], database_url: st
         "rounds": plan.rounds,
         **content,
     }
-    DIRECTORY.mkdir(exist_ok=True)
+    RESULTS.mkdir(exist_ok=True)
     text = json.dumps(document, indent=1, ensure_ascii=False)
-    (DIRECTORY / f"{part}.json").write_text(text + "\n")
-
-
-def read() -> dict[str, Any]:
-    """Give the results of every part that has some."""
-    return {path.stem: json.loads(path.read_text()) for path in sorted(DIRECTORY.glob("*.json"))}
+    (RESULTS / f"{part}.json").write_text(text + "\n")

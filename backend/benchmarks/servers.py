@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from benchmarks.data import BACKEND
+from benchmarks import BACKEND
 from benchmarks.process_tree import ProcessTree
 
 PEERS: Final = BACKEND / "benchmarks" / "peers"

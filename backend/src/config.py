@@ -33,16 +33,16 @@ class Settings(BaseSettings):
     data_directory: Path = ROOT / ".data"
 
     host: str = "127.0.0.1"
-    port: int = Field(8000, ge=0, le=65535)
-    web_concurrency: int = Field(1, ge=1, le=64)
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    web_concurrency: Annotated[int, Field(ge=1, le=64)] = 1
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
 
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
     log_format: Literal["text", "json"] = "text"
 
-    db_pool_size: int = Field(8, ge=1, le=1000)
-    db_pool_max_waiting: int = Field(512, ge=1)
-    db_pool_timeout: float = Field(0.5, gt=0, le=30)
+    db_pool_size: Annotated[int, Field(ge=1, le=1000)] = 8
+    db_pool_max_waiting: Annotated[int, Field(ge=1)] = 512
+    db_pool_timeout: Annotated[float, Field(gt=0, le=30)] = 0.5
 
     @field_validator("database_url", "database_url_unpooled")
     @classmethod

@@ -14,7 +14,7 @@ from psycopg import AsyncConnection
 from psycopg.abc import Buffer
 from psycopg.adapt import AdaptersMap, Loader
 from psycopg_pool import AsyncConnectionPool
-from sqlalchemy import Row, Select
+from sqlalchemy import Result, Row, Select
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.psycopg import PGDialectAsync_psycopg
 from sqlalchemy.engine import URL
@@ -43,6 +43,7 @@ class JsonBytesLoader(Loader):
     """JSON that PostgreSQL rendered goes out as it is: never parsed, so never rebuilt."""
 
     def load(self, data: Buffer) -> bytes:
+        """Take the text as it came."""
         return bytes(data)
 
 
@@ -56,10 +57,11 @@ class PooledDialect(PGDialectAsync_psycopg):
     supports_statement_cache = True
 
     def on_connect(self) -> None:
-        return None
+        """Leave the connection as the pool has prepared it."""
 
     @classmethod
     def get_async_dialect_cls(cls, url: URL) -> type["PooledDialect"]:  # noqa: ARG003 — SQLAlchemy's signature
+        """Stand for itself: it is asynchronous."""
         return cls
 
 
@@ -139,7 +141,7 @@ class Database:
         return AsyncSession(self._engine, expire_on_commit=False, autoflush=False)
 
 
-async def fetch_one(
+async def fetch_optional(
     session: AsyncSession, statement: Select[*tuple[Any, ...]], parameters: Mapping[str, Any]
 ) -> Row[*tuple[Any, ...]] | None:
     """Run a statement that gives one row at most. This is the only door to the database.
@@ -148,6 +150,23 @@ async def fetch_one(
         DatabaseUnavailable: it did not answer, or not within the time limits.
     """
     try:
-        return (await session.exec(statement, params=parameters)).first()
+        # SQLModel declares only its own subclass of Select, and runs them all.
+        result: Result[*tuple[Any, ...]] = await session.exec(  # type: ignore[call-overload]
+            statement, params=parameters
+        )
+        return result.one_or_none()
     except OperationalError as error:
         raise DatabaseUnavailable from error
+
+
+async def fetch_one(
+    session: AsyncSession, statement: Select[*tuple[Any, ...]], parameters: Mapping[str, Any]
+) -> Row[*tuple[Any, ...]]:
+    """Run a statement that always gives one row.
+
+    Raises:
+        DatabaseUnavailable: the database did not answer, or not within the time limits.
+    """
+    row = await fetch_optional(session, statement, parameters)
+    assert row is not None, "the statement gives one row, whatever is stored"  # noqa: S101 — an invariant
+    return row

@@ -1,10 +1,10 @@
 """The failures of the domain, each with its stable code. They know no HTTP.
 
-    TaskError
-    ├── TaskNotFound           no such task for this user
-    ├── VersionMismatch        the task is not at a version that the caller named
-    └── CursorMismatch         the cursor does not belong to this list
-    DatabaseUnavailable        the database cannot answer now; nothing is known to be wrong
+TaskError
+├── TaskNotFound           no such task for this user
+├── VersionMismatch        the task is not at a version that the caller named
+└── CursorMismatch         the cursor does not belong to this list
+DatabaseUnavailable        the database cannot answer now; nothing is known to be wrong
 """
 
 from typing import ClassVar

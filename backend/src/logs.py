@@ -23,7 +23,9 @@ def configure(settings: Settings) -> None:
             "disable_existing_loggers": False,
             "filters": {"request_id": {"()": RequestIdFilter}},
             "formatters": {
-                "text": {"format": "%(asctime)s %(levelname)s [%(request_id)s] %(name)s: %(message)s"},
+                "text": {
+                    "format": "%(asctime)s %(levelname)s [%(request_id)s] %(name)s: %(message)s"
+                },
                 "json": {
                     "()": "pythonjsonlogger.json.JsonFormatter",
                     "format": "%(asctime)s %(levelname)s %(request_id)s %(name)s %(message)s",

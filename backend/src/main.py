@@ -41,13 +41,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
         redirect_slashes=False,
         generate_unique_id_function=documentation.operation_id,
+        exception_handlers=errors.HANDLERS,
         openapi_tags=[{"name": "tasks"}, {"name": "health"}],
     )
     app.state.database = database
     app.include_router(tasks.router)
     app.include_router(health.router)
     documentation.install(app)
-    errors.install(app)
     # The last one added is the outermost.
     app.add_middleware(LastResort)
     app.add_middleware(HeadAsGet)

@@ -10,7 +10,7 @@ from sqlalchemy import String, column, select, table
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from src.config import ROOT
-from src.database import fetch_one
+from src.database import fetch_optional
 
 _CURRENT: Final = select(column("version_num", String())).select_from(table("alembic_version"))
 
@@ -38,5 +38,5 @@ async def current(session: AsyncSession) -> str | None:
     Raises:
         DatabaseUnavailable: the database did not answer.
     """
-    row = await fetch_one(session, _CURRENT, {})
-    return row and row[0]
+    row = await fetch_optional(session, _CURRENT, {})
+    return None if row is None else str(row.version_num)

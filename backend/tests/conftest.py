@@ -11,13 +11,14 @@ import psycopg
 import pytest
 from fastapi import FastAPI
 from psycopg.sql import SQL, Identifier
+from pydantic import SecretStr
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.sql.expression import ClauseElement
+from src.local_postgres import local_postgres
 
 from src import revisions
 from src.config import Settings
-from src.local_postgres import local_postgres
 from src.main import create_app
 from tests.answers import check_answer
 from tests.scoping import unscoped_tables
@@ -55,7 +56,9 @@ def make_database(postgres_url: str) -> Callable[[], str]:
         name = f"test_{next(numbers)}"
         with psycopg.connect(postgres_url, autocommit=True) as connection:
             connection.execute(
-                SQL("CREATE DATABASE {} TEMPLATE {}").format(Identifier(name), Identifier(_TEMPLATE))
+                SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                    Identifier(name), Identifier(_TEMPLATE)
+                )
             )
         return _with_database(postgres_url, name)
 
@@ -75,7 +78,7 @@ def database_url(make_database: Callable[[], str]) -> str:
 
 
 @pytest.fixture(scope="session")
-async def app(shared_database_url: str, anyio_backend: object) -> AsyncIterator[FastAPI]:
+async def app(shared_database_url: str) -> AsyncIterator[FastAPI]:
     """The application, started, on the shared database."""
     app = create_app(make_settings(shared_database_url))
     async with app.router.lifespan_context(app):
@@ -121,7 +124,7 @@ def every_statement_is_scoped() -> Iterator[None]:
 
 def make_settings(database_url: str, **settings: Any) -> Settings:
     """Settings for a test: the given ones, and nothing from the surroundings."""
-    return Settings(database_url=database_url, log_level="warning", **settings)
+    return Settings(database_url=SecretStr(database_url), log_level="warning", **settings)
 
 
 def _with_database(url: str, name: str) -> str:

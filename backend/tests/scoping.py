@@ -5,7 +5,7 @@ It reads the statement as SQLAlchemy holds it, so no way of writing the SQL slip
 
 from collections.abc import Iterator
 
-from sqlalchemy import ColumnElement, Delete, Insert, Select, Table, Update
+from sqlalchemy import ColumnElement, Delete, FromClause, Insert, Select, Table, Update
 from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.elements import BinaryExpression, BindParameter, BooleanClauseList
 from sqlalchemy.sql.expression import ClauseElement, ColumnClause
@@ -17,10 +17,10 @@ USER_PARAMETER = "the_user"
 
 def unscoped_tables(statement: ClauseElement) -> list[str]:
     """Name the user tables that some part of the statement touches without its user."""
-    return [table.name for part in visitors.iterate(statement) for table in _unscoped(part)]
+    return [str(table) for part in visitors.iterate(statement) for table in _unscoped(part)]
 
 
-def _unscoped(part: object) -> Iterator[Table]:
+def _unscoped(part: object) -> Iterator[FromClause]:
     if isinstance(part, Select):
         for table in part.get_final_froms():
             if _is_user_table(table) and not _is_scoped(table, part.whereclause):

@@ -1,12 +1,13 @@
 """What OpenAPI says beyond what the types say: headers, problems and media types."""
 
+from http import HTTPStatus
 from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
-from src.api.errors import KINDS
+from src.api.errors import DATABASE_UNAVAILABLE, KINDS, VERSION_MISMATCH
 from src.schemas.problem import PROBLEM_MEDIA_TYPE, Problem
 
 DESCRIPTION: Final = """\
@@ -27,7 +28,9 @@ _LIST_HEADERS: Final = {
 _REQUEST_ID: Final = {
     "X-Request-ID": {**_STRING, "description": "Yours if you sent one, else made."}
 }
-_NOT_MODIFIED: Final = {304: {"description": "What you have is still right.", "headers": _ETAG}}
+_NOT_MODIFIED: Final[dict[int | str, dict[str, Any]]] = {
+    304: {"description": "What you have is still right.", "headers": _ETAG}
+}
 
 TASK_READ: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "The task.", "headers": _ETAG},
@@ -48,6 +51,11 @@ TASKS_LISTED: Final[dict[int | str, dict[str, Any]]] = {
     **_NOT_MODIFIED,
 }
 
+_PROBLEM_HEADERS: Final = {
+    DATABASE_UNAVAILABLE.status: {"Retry-After": {**_STRING, "description": "Seconds."}},
+    VERSION_MISMATCH.status: _ETAG,
+}
+
 BODY: Final = (400, 413, 415)
 TASK: Final = (404,)
 PRECONDITION: Final = (412,)
@@ -62,7 +70,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
             "description": " Or: ".join(
                 f"{kind.title} (`{kind.code}`)." for kind in KINDS if kind.status == status
             ),
-            **({"headers": {"Retry-After": _STRING}} if status == 503 else {}),
+            "headers": _PROBLEM_HEADERS.get(status, {}),
         }
         for status in sorted({*statuses, *ALWAYS})
     }
@@ -103,5 +111,5 @@ def install(app: FastAPI) -> None:
 
 def _describe(status: int, response: dict[str, Any]) -> None:
     response["headers"] = {**response.get("headers", {}), **_REQUEST_ID}
-    if status >= 400:
+    if status >= HTTPStatus.BAD_REQUEST:
         response["content"] = {PROBLEM_MEDIA_TYPE: response["content"].pop("application/json")}

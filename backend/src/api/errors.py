@@ -6,7 +6,7 @@ A problem names what is at fault and what to do. It never holds the input or an 
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
 from pydantic_core import from_json, to_json
@@ -140,28 +140,28 @@ def problem(
     return Response(to_json(document), kind.status, headers, media_type=PROBLEM_MEDIA_TYPE)
 
 
-async def on_invalid_request(request: Request, error: RequestValidationError) -> Response:
+async def _on_invalid_request(request: Request, error: RequestValidationError) -> Response:
     violations = [_violation(found) for found in error.errors()[:PROBLEM_MAX_ERRORS]]
     return problem(request, INVALID_REQUEST, errors=violations)
 
 
-async def on_http_exception(request: Request, error: HTTPException) -> Response:
-    kind = _BY_STATUS[error.status_code]
+async def _on_http_exception(request: Request, error: HTTPException) -> Response:
+    kind = _BY_STATUS.get(error.status_code, INTERNAL_ERROR)
     if kind is METHOD_NOT_ALLOWED:
         return problem(request, kind, headers={"Allow": _allowed_methods(request)})
     return problem(request, kind, detail=error.detail if kind is INVALID_JSON else None)
 
 
-async def on_task_not_found(request: Request, _: TaskNotFound) -> Response:
+async def _on_task_not_found(request: Request, _: TaskNotFound) -> Response:
     return problem(request, TASK_NOT_FOUND)
 
 
-async def on_version_mismatch(request: Request, error: VersionMismatch) -> Response:
+async def _on_version_mismatch(request: Request, error: VersionMismatch) -> Response:
     headers = {"ETag": f'"{error.version}"'}
     return problem(request, VERSION_MISMATCH, headers=headers, current=from_json(error.current))
 
 
-async def on_cursor_mismatch(request: Request, error: CursorMismatch) -> Response:
+async def _on_cursor_mismatch(request: Request, error: CursorMismatch) -> Response:
     violation = {
         "parameter": "cursor",
         "code": error.code,
@@ -170,21 +170,19 @@ async def on_cursor_mismatch(request: Request, error: CursorMismatch) -> Respons
     return problem(request, INVALID_REQUEST, errors=[violation])
 
 
-async def on_database_unavailable(request: Request, _: DatabaseUnavailable) -> Response:
+async def _on_database_unavailable(request: Request, _: DatabaseUnavailable) -> Response:
     return problem(request, DATABASE_UNAVAILABLE, headers={"Retry-After": RETRY_AFTER})
 
 
-def install(app: FastAPI) -> None:
-    """Make every failure inside the app a problem document."""
-    for failure, handler in (
-        (RequestValidationError, on_invalid_request),
-        (HTTPException, on_http_exception),
-        (TaskNotFound, on_task_not_found),
-        (VersionMismatch, on_version_mismatch),
-        (CursorMismatch, on_cursor_mismatch),
-        (DatabaseUnavailable, on_database_unavailable),
-    ):
-        app.add_exception_handler(failure, handler)
+HANDLERS: Final[dict[type[Exception] | int, Any]] = {
+    RequestValidationError: _on_invalid_request,
+    HTTPException: _on_http_exception,
+    TaskNotFound: _on_task_not_found,
+    VersionMismatch: _on_version_mismatch,
+    CursorMismatch: _on_cursor_mismatch,
+    DatabaseUnavailable: _on_database_unavailable,
+}
+"""What answers each failure that can leave a route."""
 
 
 def _allowed_methods(request: Request) -> str:

@@ -15,6 +15,8 @@ router: Final = APIRouter(tags=["health"], route_class=StrictRoute)
 
 
 class Health(BaseModel):
+    """That it is so."""
+
     status: Literal["ok"] = "ok"
 
 

@@ -1,5 +1,6 @@
 """What surrounds every request, as plain ASGI: its id, its line in the log, HEAD, and the
-answer to a failure that nobody foresaw."""
+answer to a failure that nobody foresaw.
+"""
 
 import logging
 import re

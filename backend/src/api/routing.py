@@ -39,7 +39,7 @@ class StrictRequest(Request):
             self._body = bytes(chunks)
         return self._body
 
-    async def json(self) -> Any:
+    async def json(self) -> Any:  # noqa: ANN401 — as the class above has it
         """Parse the body. No NaN, no lone surrogates, no other encodings than UTF-8."""
         try:
             parsed = from_json(await self.body(), allow_inf_nan=False)

@@ -114,7 +114,7 @@ class Task(SQLModel, table=True):
         ),
         CheckConstraint(
             "NOT to_jsonb(tags) @?"
-            f" '$[*] ? (!(@ like_regex \"{_TAG_PATTERN}\" flag \"s\"))'::jsonpath",
+            f' \'$[*] ? (!(@ like_regex "{_TAG_PATTERN}" flag "s"))\'::jsonpath',
             name="tasks_tags_trimmed",
         ),
         CheckConstraint(
@@ -159,8 +159,8 @@ class TaskTombstone(SQLModel, table=True):
 
 Index(
     "tasks_user_id_created_at_id_idx",
-    Task.user_id,  # type: ignore[arg-type]  # SQLModel types a column as its value
-    Task.created_at.desc(),  # type: ignore[attr-defined]  # the same
+    Task.user_id,
+    Task.created_at.desc(),  # type: ignore[attr-defined]  # SQLModel types a column as its value
     Task.id.desc(),  # type: ignore[attr-defined]  # the same
 )
 Index("tasks_user_id_version_idx", Task.user_id, Task.version)  # type: ignore[arg-type]  # the same

@@ -4,14 +4,17 @@ Types are strict: numbers, booleans and strings are never converted into one ano
 """
 
 import re
+from contextlib import suppress
 from datetime import UTC, date, datetime
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeVar
 from uuid import UUID
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from src.models import limits
+
+_Day = TypeVar("_Day", date, datetime)
 
 _NO_NUL: Final = r"^[^\u0000]*$"
 _NO_NUL_NOT_BLANK: Final = r"^[^\u0000]*\S[^\u0000]*$"
@@ -42,40 +45,33 @@ def _refuse_nul(text: str) -> str:
 
 
 def _parse_date(value: object) -> date:
-    try:
-        if isinstance(value, str) and _DATE.fullmatch(value):
-            parsed = date.fromisoformat(value)
-            if limits.EARLIEST_DAY <= parsed <= limits.LATEST_DAY:
-                return parsed
-            raise broken_rule(
-                "out_of_range",
-                f"must be from {limits.EARLIEST_DAY} to {limits.LATEST_DAY}",
-            )
-    except ValueError:
-        pass
-    raise broken_rule("invalid_date", "must be a date such as 2026-03-01")
+    if isinstance(value, str) and _DATE.fullmatch(value):
+        # A day that the calendar does not have is a ValueError, and told like any other form.
+        with suppress(ValueError):
+            return _in_range(date.fromisoformat(value))
+    raise broken_rule(
+        "invalid_date",
+        f"must be a date such as 2026-03-01, from {limits.EARLIEST_DAY} to {limits.LATEST_DAY}",
+    )
 
 
 def _parse_instant(value: object) -> datetime:
-    try:
-        if isinstance(value, str) and _INSTANT.fullmatch(value):
-            instant = datetime.fromisoformat(value.upper()).astimezone(UTC)
-            if limits.EARLIEST_INSTANT <= instant < limits.END_OF_TIME:
-                return instant
-            raise OverflowError
-    except OverflowError:
-        raise broken_rule(
-            "out_of_range",
-            f"must be, in UTC, from the year {limits.EARLIEST_INSTANT.year}"
-            f" to {limits.END_OF_TIME.year - 1}",
-        ) from None
-    except ValueError:
-        pass
+    if isinstance(value, str) and _INSTANT.fullmatch(value):
+        # In UTC it may lie before the year 1 or after 9999, which is an OverflowError.
+        with suppress(ValueError, OverflowError):
+            return _in_range(datetime.fromisoformat(value.upper()).astimezone(UTC))
     raise broken_rule(
         "invalid_instant",
-        "must be a time with an offset such as 2026-03-01T09:30:00Z"
-        " or 2026-03-01T09:30:00.123456+01:00",
+        "must be a time with an offset such as 2026-03-01T09:30:00Z or"
+        " 2026-03-01T09:30:00.123456+01:00, and in UTC lie in the years"
+        f" {limits.EARLIEST_DAY.year} to {limits.LATEST_DAY.year}",
     )
+
+
+def _in_range(value: _Day) -> _Day:
+    if not limits.EARLIEST_DAY.year <= value.year <= limits.LATEST_DAY.year:
+        raise ValueError
+    return value
 
 
 def _drop_duplicates(tags: list[str]) -> list[str]:
@@ -139,8 +135,8 @@ DueAt = Annotated[
     | None,
     Field(
         description="The instant at which it is due: RFC 3339, with an offset, to the"
-        f" microsecond, and in UTC from the year {limits.EARLIEST_INSTANT.year} to"
-        f" {limits.END_OF_TIME.year - 1}. Excludes `due_date`.",
+        f" microsecond, and in UTC from the year {limits.EARLIEST_DAY.year} to"
+        f" {limits.LATEST_DAY.year}. Excludes `due_date`.",
         examples=[None],
     ),
 ]

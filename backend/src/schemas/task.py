@@ -143,7 +143,8 @@ class Task(BaseModel):
     due_at: DueAt
     tags: Tags
     version: int = Field(
-        ge=1, description="The number of the change, among all of this user's, that last touched it."
+        ge=1,
+        description="The number of the change, among all of this user's, that last touched it.",
     )
     created_at: AwareDatetime
     updated_at: AwareDatetime

@@ -14,19 +14,15 @@ PostgreSQL when the write gets to it (READ COMMITTED), and then a number is lost
 only have to grow.
 """
 
-from collections.abc import Iterable
 from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import (
     ARRAY,
     CTE,
-    BindParameter,
-    Boolean,
     ColumnElement,
     FromClause,
     Integer,
-    LargeBinary,
     Select,
     Text,
     Uuid,
@@ -38,12 +34,9 @@ from sqlalchemy import (
     delete,
     exists,
     func,
-    insert,
     literal_column,
-    null,
     select,
     tuple_,
-    type_coerce,
     update,
 )
 from sqlalchemy.dialects.postgresql import BIGINT, JSON, aggregate_order_by
@@ -71,7 +64,7 @@ _USER: Final = bindparam("the_user", type_=USER_ID)
 _TASK: Final = bindparam("the_task", type_=Uuid())
 _VERSIONS: Final = bindparam("versions", type_=ARRAY(BIGINT))
 _LIMIT: Final = bindparam("limit", type_=Integer())
-_RFC_3339: Final = literal_column("'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'", Text())
+_RFC_3339: Final = literal_column('\'YYYY-MM-DD"T"HH24:MI:SS.US"Z"\'', Text())
 _UTC: Final = literal_column("'UTC'", Text())
 
 
@@ -105,7 +98,9 @@ def _document(task: FromClause) -> ColumnElement[bytes]:
         _instant(c.updated_at).label("updated_at"),
     ).correlate(task)
     row = wire.subquery("wire")
-    return select(func.row_to_json(row.table_valued(), type_=JSON)).correlate(task).scalar_subquery()
+    return (
+        select(func.row_to_json(row.table_valued(), type_=JSON)).correlate(task).scalar_subquery()
+    )
 
 
 def _next_version(*conditions: ColumnElement[bool]) -> CTE:
@@ -122,7 +117,9 @@ def _next_version(*conditions: ColumnElement[bool]) -> CTE:
             index_elements=["user_id"], set_={"version": task_lists.c.version + 1}
         )
         .returning(
-            task_lists.c.user_id, task_lists.c.version, func.clock_timestamp(type_=INSTANT).label("at")
+            task_lists.c.user_id,
+            task_lists.c.version,
+            func.clock_timestamp(type_=INSTANT).label("at"),
         )
         .cte("change")
     )
@@ -140,7 +137,7 @@ def _task_of(cte: CTE) -> Select[tuple[int, bytes]]:
 
 def _create_task() -> Select[tuple[int, bytes]]:
     change = _next_version()
-    values = {
+    values: dict[str, ColumnElement[Any]] = {
         "user_id": _USER,
         "id": _TASK,
         **{field: _value(field) for field in WRITABLE},
@@ -149,7 +146,9 @@ def _create_task() -> Select[tuple[int, bytes]]:
         "created_at": change.c.at,
         "updated_at": change.c.at,
     }
-    insertion = upsert(Task).from_select(list(values), select(*values.values()).select_from(change))
+    insertion = upsert(Task).from_select(
+        list(values), select(*list(values.values())).select_from(change)
+    )
     created = (
         # The id is new, unless this is our own second try after a lost answer: then the row
         # is there, and setting its id to itself is what makes RETURNING show it.
@@ -236,7 +235,9 @@ def list_tasks(*, after: bool) -> Select[tuple[int, bytes, bytes | None]]:
     if after:
         scope.append(
             tuple_(*keys)
-            < tuple_(bindparam("after_created_at", type_=INSTANT), bindparam("after_id", type_=Uuid()))
+            < tuple_(
+                bindparam("after_created_at", type_=INSTANT), bindparam("after_id", type_=Uuid())
+            )
         )
     rows = (
         select(_document(tasks).label("task"), *keys)
@@ -262,5 +263,9 @@ def list_tasks(*, after: bool) -> Select[tuple[int, bytes, bytes | None]]:
 
 CREATE_TASK: Final = _create_task()
 GET_TASK: Final = _get_task()
-TOGGLE_TASK: Final = {conditional: _toggle_task(conditional=conditional) for conditional in (False, True)}
-DELETE_TASK: Final = {conditional: _delete_task(conditional=conditional) for conditional in (False, True)}
+TOGGLE_TASK: Final = {
+    conditional: _toggle_task(conditional=conditional) for conditional in (False, True)
+}
+DELETE_TASK: Final = {
+    conditional: _delete_task(conditional=conditional) for conditional in (False, True)
+}

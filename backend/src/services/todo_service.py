@@ -12,7 +12,7 @@ from sqlalchemy import Row, Select
 from sqlmodel.ext.asyncio.session import AsyncSession
 from uuid6 import uuid7
 
-from src.database import fetch_one
+from src.database import fetch_one, fetch_optional
 from src.exceptions import TaskNotFound, VersionMismatch
 from src.schemas.task import TaskCreate, TaskReplace, TaskUpdate
 from src.services import statements
@@ -43,8 +43,11 @@ class TaskPage(NamedTuple):
 
 
 async def create_task(session: AsyncSession, user_id: str, task: TaskCreate) -> TaskDocument:
-    """Create a task under a new id, a UUIDv7 (RFC 9562): sortable by time, made here, so that
-    the statement can be sent again after a lost answer and still create one task."""
+    """Create a task under a new id, a UUIDv7 (RFC 9562).
+
+    The id is made here, so that the statement can be sent again after a lost answer and
+    still create one task.
+    """
     task_id = uuid7()
     parameters = _of(user_id, task_id) | _new(task.model_dump())
     row = await fetch_one(session, statements.CREATE_TASK, parameters)
@@ -81,7 +84,7 @@ async def get_task(session: AsyncSession, user_id: str, task_id: UUID) -> TaskDo
     Raises:
         TaskNotFound: the user has no such task.
     """
-    row = await fetch_one(session, statements.GET_TASK, _of(user_id, task_id))
+    row = await fetch_optional(session, statements.GET_TASK, _of(user_id, task_id))
     if row is None:
         raise TaskNotFound
     return TaskDocument(task_id, *row)
@@ -145,7 +148,7 @@ async def complete_task(
         values = {"is_completed": is_completed}
         return await _set_fields(session, user_id, task_id, values, if_match)
     statement = statements.TOGGLE_TASK[if_match is not None]
-    row = await _write(session, statement, user_id, task_id, {}, if_match)
+    row = await _write(session, statement, _of(user_id, task_id), if_match)
     return TaskDocument(task_id, *row)
 
 
@@ -163,7 +166,7 @@ async def delete_task(
         VersionMismatch: it is at none of the versions in `if_match`.
     """
     statement = statements.DELETE_TASK[if_match is not None]
-    await _write(session, statement, user_id, task_id, {}, if_match)
+    await _write(session, statement, _of(user_id, task_id), if_match)
 
 
 async def _set_fields(
@@ -174,25 +177,23 @@ async def _set_fields(
     if_match: frozenset[int] | None,
 ) -> TaskDocument:
     statement = statements.update_task(frozenset(values), conditional=if_match is not None)
-    row = await _write(session, statement, user_id, task_id, values, if_match)
+    parameters = _of(user_id, task_id) | _new(values)
+    row = await _write(session, statement, parameters, if_match)
     return TaskDocument(task_id, *row)
 
 
 async def _write(
     session: AsyncSession,
     statement: Select[*tuple[Any, ...]],
-    user_id: str,
-    task_id: UUID,
-    values: Mapping[str, Any],
+    parameters: dict[str, Any],
     if_match: frozenset[int] | None,
 ) -> Row[*tuple[Any, ...]]:
     """Run a write on one task. Only a failed one looks again, to tell why it failed."""
-    parameters = _of(user_id, task_id) | _new(values)
     if if_match is not None:
-        parameters["versions"] = list(if_match)
-    row = await fetch_one(session, statement, parameters)
+        parameters = parameters | {"versions": list(if_match)}
+    row = await fetch_optional(session, statement, parameters)
     if row is None and if_match is not None:
-        current = await get_task(session, user_id, task_id)
+        current = await get_task(session, parameters["the_user"], parameters["the_task"])
         raise VersionMismatch(current.version, current.body)
     if row is None:
         raise TaskNotFound

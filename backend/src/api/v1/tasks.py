@@ -1,9 +1,10 @@
 """The routes of a user's tasks: parse, call, answer."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Body, Query, Request, Response
+from pydantic import WithJsonSchema
 
 from src.api.conditional import IfMatch, IfNoneMatch, list_response, task_response
 from src.api.deps import SessionDep, TaskId, UserId
@@ -26,7 +27,8 @@ from src.services import todo_service
 
 router: Final = APIRouter(prefix="/api/v1/{user_id}/tasks", tags=["tasks"], route_class=StrictRoute)
 
-_NO_BODY: Final[Any] = None
+# The body may be left out, but null is none: OpenAPI must not offer it.
+_NEVER_NULL: Final = WithJsonSchema({"$ref": "#/components/schemas/TaskCompletion"})
 
 
 @router.post(
@@ -123,7 +125,7 @@ async def complete_task(
     session: SessionDep,
     user_id: UserId,
     task_id: TaskId,
-    completion: TaskCompletion = _NO_BODY,
+    completion: Annotated[TaskCompletion | None, Body(), _NEVER_NULL] = None,
     if_match: IfMatch = None,
 ) -> Response:
     """Complete a task, or reopen it.

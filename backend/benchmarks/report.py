@@ -1,0 +1,221 @@
+"""Makes the tables and the plots of the results that are there."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from benchmarks import RESULTS
+from benchmarks.servers import OURS, SERVERS
+from benchmarks.targets import FASTAPI, outcomes
+
+BLUE, GREY, LIGHT_GREY, INK: Final = "#0072b2", "#9a9a9a", "#d0d0d0", "#333333"
+"""Blue and greys are told apart by everyone; and every bar bears its name."""
+
+OURS_LABEL: Final = SERVERS[OURS].label
+FLOOR_LABEL: Final = SERVERS["floor"].label
+
+
+def make() -> None:
+    """Write report.md and the plots next to the raw figures."""
+    results = {path.stem: json.loads(path.read_text()) for path in RESULTS.glob("*.json")}
+    (RESULTS / "report.md").write_text("\n".join(_lines(results)) + "\n")
+    if "operations" in results:
+        figures = results["operations"]["figures"]
+        _plot_bars(
+            "throughput",
+            f"Requests per second, relative to {SERVERS[FASTAPI].label}",
+            {
+                operation: {
+                    SERVERS[name].label: its["throughput"] / servers[FASTAPI]["throughput"]
+                    for name, its in servers.items()
+                }
+                for operation, servers in figures.items()
+            },
+            "{:.1f}×".format,
+        )
+        _plot_bars(
+            "cpu",
+            "CPU time of the server per request, in microseconds: less is better",
+            _by_label(figures, "server_cpu_us"),
+            "{:,.0f}".format,
+        )
+    if "distance" in results:
+        round_trip = results["distance"]["round_trip_ms"]
+        _plot_bars(
+            "distance",
+            f"Median time of a request in milliseconds, the database {round_trip} ms away:"
+            " less is better\n(a dotted line per round trip)",
+            _by_label(results["distance"]["figures"], "p50_ms"),
+            "{:.0f}".format,
+            grid=round_trip,
+        )
+    if "growth" in results:
+        _plot_bars(
+            "growth",
+            "Median time of a request in milliseconds, with little and with much data",
+            _growth_panels(results["growth"]),
+            "{:.2f}".format,
+        )
+
+
+def _by_label(figures: Mapping[str, Any], key: str) -> dict[str, dict[str, float]]:
+    return {
+        operation: {SERVERS[name].label: its[key] for name, its in servers.items()}
+        for operation, servers in figures.items()
+    }
+
+
+def _growth_panels(part: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    panels = {
+        operation: {
+            f"{part['tasks'][dataset]:,} tasks": its["p50_ms"] for dataset, its in datasets.items()
+        }
+        for operation, datasets in part["figures"].items()
+    }
+    pages = part["pages"]
+    panels[f"page of {pages['size']:,}, of {pages['size'] * pages['last']:,}"] = {
+        "page 1": pages["first_ms"],
+        f"page {pages['last']:,}": pages["last_ms"],
+    }
+    return panels
+
+
+def _plot_bars(
+    name: str,
+    title: str,
+    panels: Mapping[str, Mapping[str, float]],
+    write: Callable[[float], str],
+    *,
+    grid: float | None = None,
+) -> None:
+    """Draw a panel of named bars for each operation."""
+    mpl.rcParams.update(
+        {"svg.hashsalt": "benchmarks", "font.size": 8, "text.color": INK, "axes.edgecolor": GREY}
+    )
+    columns = 3 if len(panels) > 4 else 2  # noqa: PLR2004 — as many as fit the width of a page
+    rows = -(-len(panels) // columns)
+    height = 0.8 + rows * (0.45 + 0.19 * max(map(len, panels.values())))
+    figure = Figure(figsize=(9, height), layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=9)
+    axes = figure.subplots(rows, columns, squeeze=False).flat
+    for axis, (panel, bars) in zip(axes, panels.items(), strict=False):
+        labels = list(bars)
+        drawn = axis.barh(labels, list(bars.values()), color=[_colour(l) for l in labels])
+        axis.bar_label(drawn, [write(value) for value in bars.values()], padding=3)
+        axis.set_title(panel, loc="left", fontsize=9, fontweight="bold", color=INK)
+        axis.invert_yaxis()
+        axis.margins(x=0.18)
+        axis.set_xticks([])
+        axis.tick_params(length=0, labelcolor=INK)
+        axis.spines[["top", "right", "bottom"]].set_visible(False)
+        if grid:
+            for line in range(1, int(max(bars.values()) / grid) + 1):
+                axis.axvline(line * grid, color=INK, linewidth=0.6, linestyle=":", zorder=3)
+        for label in axis.get_yticklabels():
+            label.set_fontweight("bold" if label.get_text() == OURS_LABEL else "normal")
+    for axis in axes:
+        axis.remove()
+    figure.savefig(RESULTS / f"{name}.svg", metadata={"Date": None})
+
+
+def _colour(label: str) -> str:
+    return {OURS_LABEL: BLUE, FLOOR_LABEL: LIGHT_GREY}.get(label, GREY)
+
+
+def _lines(results: Mapping[str, Any]) -> Iterator[str]:
+    yield "# Results"
+    yield ""
+    yield "Made by `python -m benchmarks report` from the raw figures beside this file."
+    for name, part in results.items():
+        machine = part["machine"]
+        yield ""
+        yield (
+            f"- {name}: {part['date']}, {machine['cpu']}, {machine['cores']} cores,"
+            f" PostgreSQL {part['versions']['postgresql']}; medians of {part['rounds']} runs of"
+            f" {part['seconds']} s"
+        )
+    yield from _section("Targets")
+    yield from _table(
+        ("what", "target", "reached", ""),
+        (
+            (outcome.what, outcome.target, outcome.figure, "yes" if outcome.is_reached else "no")
+            for outcome in outcomes(results)
+        ),
+    )
+    if "operations" in results:
+        figures = results["operations"]["figures"]
+        for title, key, form in (
+            ("Requests per second", "throughput", "{:,.0f}"),
+            ("p50 in ms", "p50_ms", "{:.2f}"),
+            ("p99 in ms", "p99_ms", "{:.2f}"),
+            ("CPU time of the server per request in µs", "server_cpu_us", "{:,.0f}"),
+            ("CPU time of PostgreSQL per request in µs", "database_cpu_us", "{:,.0f}"),
+            ("Memory of the server in MiB", "rss_mib", "{:,.0f}"),
+        ):
+            yield from _section(title)
+            yield from _servers_table(figures, key, form)
+    if "distance" in results:
+        part = results["distance"]
+        yield from _section(
+            f"p50 in ms, the database {part['round_trip_ms']} ms away"
+            f" (measured: {part['measured_round_trip_ms']:.1f} ms)"
+        )
+        yield from _servers_table(part["figures"], "p50_ms", "{:.1f}")
+    if "checks" in results:
+        yield from _section("Two workers: where the CPU went, in cores")
+        yield from _workers_table(results["checks"]["workers"])
+    yield from _section("Versions")
+    for name, versions in _versions(results).items():
+        packages = ", ".join(f"{package} {version}" for package, version in versions.items())
+        yield f"- {SERVERS[name].label}: {packages}"
+
+
+def _section(title: str) -> tuple[str, ...]:
+    return ("", f"## {title}", "")
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield "| " + " | ".join(head) + " |"
+    yield "|---" + "|---:" * (len(head) - 1) + "|"
+    for row in rows:
+        yield "| " + " | ".join(row) + " |"
+
+
+def _servers_table(figures: Mapping[str, Any], key: str, form: str) -> Iterator[str]:
+    names = [name for name in SERVERS if any(name in servers for servers in figures.values())]
+    yield from _table(
+        ("", *(SERVERS[name].label for name in names)),
+        (
+            (
+                operation,
+                *(form.format(servers[name][key]) if name in servers else "" for name in names),
+            )
+            for operation, servers in figures.items()
+        ),
+    )
+
+
+def _workers_table(figures: Mapping[str, Any]) -> Iterator[str]:
+    yield from _table(
+        ("", "requests per second", "server", "PostgreSQL", "wrk"),
+        (
+            (
+                f"{operation}, {workers} worker{'s' if workers > '1' else ''}",
+                f"{its['throughput']:,.0f}",
+                *(
+                    f"{its[key] * its['throughput'] / 1e6:.2f}"
+                    for key in ("server_cpu_us", "database_cpu_us", "load_cpu_us")
+                ),
+            )
+            for operation, contenders in figures.items()
+            for workers, its in contenders.items()
+        ),
+    )
+
+
+def _versions(results: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    latest = max(results.values(), key=lambda part: str(part["date"]), default=None)
+    return latest["versions"]["servers"] if latest else {}
