@@ -1,6 +1,9 @@
 """The command line: `run` measures, `report` draws."""
 
 import argparse
+import shutil
+import signal
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -46,6 +49,9 @@ def _run(arguments: argparse.Namespace) -> None:
     from benchmarks.parts import PARTS  # noqa: PLC0415
     from benchmarks.servers import SERVERS  # noqa: PLC0415
 
+    if shutil.which("wrk") is None:
+        raise SystemExit("wrk is needed, the load generator: apt-get install wrk")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that every server is stopped
     plan = Plan(
         seconds=arguments.seconds or (2 if arguments.quick else 5),
         rounds=arguments.rounds or (3 if arguments.quick else 5),

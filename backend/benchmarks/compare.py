@@ -4,6 +4,7 @@ machine disturbs them all."""
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, Final
 
 from benchmarks.data import Dataset, postmaster, tidy
@@ -14,9 +15,6 @@ from benchmarks.servers import RunningServer
 
 CONNECTIONS: Final = 8
 """To the database, of each server."""
-
-WARM_UP: Final = 1
-"""Seconds. Enough for every connection to be open and its statements prepared."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +36,14 @@ class Contender:
     database_url: str
 
     def drive(self, operation: Operation, *, clients: int, seconds: int) -> Figures:
-        database = ProcessTree(postmaster(self.database_url))
         return drive(
-            self.server, operation, self.dataset, database, clients=clients, seconds=seconds
+            self.server, operation, self.dataset, self.database, clients=clients, seconds=seconds
         )
+
+    @cached_property
+    def database(self) -> ProcessTree:
+        """The database server, all its processes."""
+        return ProcessTree(postmaster(self.database_url))
 
 
 def say(line: str) -> None:
@@ -56,8 +58,13 @@ def compare(
     clients: int,
     seconds: int,
     rounds: int,
+    warm_up: int = 1,
 ) -> dict[str, Any]:
-    """Give the figures by operation and contender: the medians, and each run."""
+    """Give the figures by operation and contender: the medians, and each run.
+
+    `warm_up` is the seconds in which every connection gets to be open, and its statements
+    prepared.
+    """
     return {
         operation.label: _compare(
             {
@@ -69,6 +76,7 @@ def compare(
             clients=clients,
             seconds=seconds,
             rounds=rounds,
+            warm_up=warm_up,
         )
         for operation in operations
     }
@@ -81,13 +89,14 @@ def _compare(
     clients: int,
     seconds: int,
     rounds: int,
+    warm_up: int,
 ) -> dict[str, Any]:
     for contender in contenders.values():
         operation.verify(contender.server)
     for url in {contender.database_url for contender in contenders.values()}:
         tidy(url)
     for contender in contenders.values():
-        contender.drive(operation, clients=max(clients, CONNECTIONS), seconds=WARM_UP)
+        contender.drive(operation, clients=max(clients, CONNECTIONS), seconds=warm_up)
     runs: dict[str, list[Figures]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, contender in contenders.items():

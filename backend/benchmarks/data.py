@@ -54,19 +54,20 @@ FILL: Final = """
            (lpad(to_hex(%(first)s + n * 1000), 12, '0')
                || '70008000' || lpad(to_hex(n), 12, '0'))::uuid,
            'Task number ' || n,
-           CASE WHEN n %% 3 > 0 THEN 'What there is to say about task ' || n || ': '
-                                     || repeat('a few words more, ', (n %% 4)::int) || 'done.' END,
-           n %% 5 = 0,
-           CASE WHEN n %% 5 = 0 THEN at + interval '1 hour' END,
-           (enum_range(NULL::task_priority))[n %% 4 + 1],
-           CASE WHEN n %% 4 = 1 THEN at::date + 7 END,
-           CASE WHEN n %% 4 = 2 THEN at + interval '7 days' END,
-           (ARRAY['home', 'work', 'errand'])[1:(n %% 4)::int],
+           CASE WHEN luck %% 3 > 0 THEN 'What there is to say about task ' || n || ': '
+                                     || repeat('a few words more, ', luck %% 5) || 'done.' END,
+           luck %% 7 = 0,
+           CASE WHEN luck %% 7 = 0 THEN at + interval '1 hour' END,
+           (enum_range(NULL::task_priority))[luck %% 4 + 1],
+           CASE WHEN luck %% 4 = 1 THEN at::date + 7 END,
+           CASE WHEN luck %% 4 = 2 THEN at + interval '7 days' END,
+           (ARRAY['home', 'work', 'errand'])[1:luck %% 4],
            n / %(users)s + 1,
            at,
            at
-    FROM generate_series(0, %(tasks)s - 1) AS n,
-         to_timestamp(%(first)s / 1000 + n) AS at
+    FROM generate_series(0::bigint, %(tasks)s - 1) AS n,
+         to_timestamp(%(first)s / 1000 + n) AS at,
+         abs(hashint8(n) / 2) AS luck
     ORDER BY n
 """
 COUNT_VERSIONS: Final = """
@@ -85,7 +86,7 @@ def database_server(directory: Path) -> Iterator[str]:
 def create_database(server_url: str, dataset: Dataset) -> str:
     """Create a database, migrate it, fill it; gives its URL."""
     with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{dataset.name}"')  # type: ignore[arg-type]  # ours
+        connection.execute(f'CREATE DATABASE "{dataset.name}"')
     url = urlunsplit(urlsplit(server_url)._replace(path=f"/{dataset.name}"))
     environment = {**os.environ, "DATABASE_URL": url, "DATABASE_URL_UNPOOLED": url}
     migrate = [sys.executable, "-m", "alembic", "upgrade", "head"]

@@ -95,7 +95,7 @@ OPERATIONS: Final = {
         "get",
         "GET",
         TASK,
-        lambda task: is_task(task, id=task_id(1), user_id="u00001", tags=["home"]),
+        lambda task: is_task(task, id=task_id(1), user_id="u00001"),
     ),
     "list-50": Operation(
         "list of 50", "GET", LONG_LIST + "?limit=50", is_list_of(50, user_id="bench")

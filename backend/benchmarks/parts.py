@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from http.client import HTTPConnection
 from itertools import cycle
 from json import loads
@@ -30,6 +31,7 @@ LARGE: Final = Dataset("large", tasks=5_000_000, users=50_000, long_lists={"mill
 
 CLIENTS: Final = 16
 DISTANT_CLIENTS: Final = 2
+DISTANT_ROUNDS: Final = 1  # what the distance takes hardly varies
 MANY_CLIENTS: Final = 64
 ROUND_TRIP_MS: Final = 20
 PAGE_SIZE: Final = 1_000
@@ -60,7 +62,7 @@ def operations(server_url: str, plan: Plan) -> dict[str, Any]:
 
 def distance(server_url: str, plan: Plan) -> dict[str, Any]:
     """Every operation on every server, the database a round trip away."""
-    url = create_database(server_url, Dataset(**{**vars(STANDARD), "name": "distant"}))
+    url = create_database(server_url, replace(STANDARD, name="distant"))
     with ExitStack() as stack:
         far_url = stack.enter_context(far_away(url, ROUND_TRIP_MS))
         contenders = {
@@ -72,10 +74,12 @@ def distance(server_url: str, plan: Plan) -> dict[str, Any]:
             [OPERATIONS[name] for name in plan.operations],
             clients=DISTANT_CLIENTS,
             seconds=plan.seconds,
-            rounds=1,
+            rounds=DISTANT_ROUNDS,
+            warm_up=2,
         )
         round_trip_ms = _round_trip_ms(far_url)
     return {
+        "rounds": DISTANT_ROUNDS,
         "clients": DISTANT_CLIENTS,
         "connections": CONNECTIONS,
         "round_trip_ms": ROUND_TRIP_MS,
@@ -141,29 +145,26 @@ def _pages(port: int) -> dict[str, float]:
         return connection.getresponse().read()
 
     cursor, seen = "", 0
-    for number in range(1, LAST_PAGE + 1):
+    for _ in range(LAST_PAGE):
         last = cursor
         page = loads(read(cursor))
         seen += len(page["items"])
         cursor = f"&cursor={page['next_cursor']}"
     if seen != LARGE.long_lists["million"] or page["next_cursor"] is not None:
-        raise SystemExit(f"{number} pages gave {seen} tasks")
+        raise SystemExit(f"{LAST_PAGE:,} pages gave {seen:,} tasks")
     first_ms, last_ms = [], []
     for _ in range(PAGE_ROUNDS):
         first_ms.append(_median_ms(lambda: read(""), rounds=1))
         last_ms.append(_median_ms(lambda: read(last), rounds=1))
     connection.close()
-    return {
-        "size": PAGE_SIZE,
-        "last": LAST_PAGE,
-        "first_ms": statistics.median(first_ms),
-        "last_ms": statistics.median(last_ms),
-    }
+    pages = {"first_ms": statistics.median(first_ms), "last_ms": statistics.median(last_ms)}
+    say(f"page 1: {pages['first_ms']:.2f} ms, page {LAST_PAGE:,}: {pages['last_ms']:.2f} ms")
+    return {"size": PAGE_SIZE, "last": LAST_PAGE, **pages}
 
 
 def checks(server_url: str, plan: Plan) -> dict[str, Any]:
     """What else our server promises: fairness, a second worker, flat memory, a quick start."""
-    url = create_database(server_url, Dataset(**{**vars(STANDARD), "name": "checks"}))
+    url = create_database(server_url, replace(STANDARD, name="checks"))
     return {
         "connections": CONNECTIONS,
         "fairness": _fairness(url, plan),
@@ -175,13 +176,14 @@ def checks(server_url: str, plan: Plan) -> dict[str, Any]:
 
 def _fairness(url: str, plan: Plan) -> dict[str, Any]:
     with running(OURS, url) as server:
-        return compare(
+        figures = compare(
             {OURS: Contender(server, STANDARD, url)},
             [OPERATIONS["get"]],
             clients=MANY_CLIENTS,
             seconds=plan.seconds,
             rounds=plan.rounds,
-        )["get"][OURS] | {"clients": MANY_CLIENTS}
+        )
+    return {"clients": MANY_CLIENTS, **figures["get"][OURS]}
 
 
 def _workers(url: str, plan: Plan) -> dict[str, Any]:
@@ -207,11 +209,13 @@ def _memory(url: str) -> dict[str, Any]:
         for operation in cycle(OPERATIONS.values()):
             figures = contender.drive(operation, clients=CLIENTS, seconds=2)
             requests += figures.requests
-            points.append({"requests": requests, "rss_mib": server.processes.rss_mib()})
+            points.append({"requests": requests, "rss_mib": figures.rss_mib})
             if requests > MEMORY_WARM_UP + MEMORY_REQUESTS:
                 break
-    warm = next(point for point in points if point["requests"] > MEMORY_WARM_UP)
-    return {"warm_rss_mib": warm["rss_mib"], "rss_mib": points[-1]["rss_mib"], "points": points}
+    warm = next(point for point in points if point["requests"] > MEMORY_WARM_UP)["rss_mib"]
+    last = points[-1]["rss_mib"]
+    say(f"memory, warm: {warm:.1f} MiB, after {requests:,.0f} requests: {last:.1f} MiB")
+    return {"warm_rss_mib": warm, "rss_mib": last, "points": points}
 
 
 def _start_seconds(url: str) -> float:
@@ -219,6 +223,7 @@ def _start_seconds(url: str) -> float:
     for _ in range(STARTS):
         with running(OURS, url) as server:
             starts.append(server.start_seconds)
+    say(f"start: {statistics.median(starts):.2f} s")
     return statistics.median(starts)
 
 

@@ -1,26 +1,31 @@
+# ruff: noqa: RUF001 — the multiplication sign is meant
 """Makes the tables and the plots of the results that are there."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-import matplotlib as mpl
-from matplotlib.figure import Figure
+import matplotlib as mpl  # type: ignore[import-not-found]  # it is in the peers' environment
+from matplotlib.figure import Figure  # type: ignore[import-not-found]  # the same
 
 from benchmarks import RESULTS
 from benchmarks.servers import OURS, SERVERS
 from benchmarks.targets import FASTAPI, outcomes
 
-BLUE, GREY, LIGHT_GREY, INK: Final = "#0072b2", "#9a9a9a", "#d0d0d0", "#333333"
-"""Blue and greys are told apart by everyone; and every bar bears its name."""
+BLUE: Final = "#0072b2"
+GREY: Final = "#9a9a9a"
+LIGHT_GREY: Final = "#d0d0d0"
+INK: Final = "#333333"
+"""Everyone can tell blue from grey; and every bar bears its name."""
 
 OURS_LABEL: Final = SERVERS[OURS].label
 FLOOR_LABEL: Final = SERVERS["floor"].label
+PEER_LABELS: Final = {server.label for server in SERVERS.values()} - {OURS_LABEL}
 
 
 def make() -> None:
     """Write report.md and the plots next to the raw figures."""
-    results = {path.stem: json.loads(path.read_text()) for path in RESULTS.glob("*.json")}
+    results = {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}
     (RESULTS / "report.md").write_text("\n".join(_lines(results)) + "\n")
     if "operations" in results:
         figures = results["operations"]["figures"]
@@ -33,6 +38,7 @@ def make() -> None:
                     for name, its in servers.items()
                 }
                 for operation, servers in figures.items()
+                if FASTAPI in servers
             },
             "{:.1f}×".format,
         )
@@ -47,7 +53,7 @@ def make() -> None:
         _plot_bars(
             "distance",
             f"Median time of a request in milliseconds, the database {round_trip} ms away:"
-            " less is better\n(a dotted line per round trip)",
+            " less is better\n(a line per round trip)",
             _by_label(results["distance"]["figures"], "p50_ms"),
             "{:.0f}".format,
             grid=round_trip,
@@ -93,17 +99,23 @@ def _plot_bars(
 ) -> None:
     """Draw a panel of named bars for each operation."""
     mpl.rcParams.update(
-        {"svg.hashsalt": "benchmarks", "font.size": 8, "text.color": INK, "axes.edgecolor": GREY}
+        {
+            "svg.hashsalt": "benchmarks",
+            "svg.fonttype": "none",
+            "font.size": 8,
+            "text.color": INK,
+            "axes.edgecolor": GREY,
+        }
     )
-    columns = 3 if len(panels) > 4 else 2  # noqa: PLR2004 — as many as fit the width of a page
+    columns = 3 if len(panels) > 4 else 2  # as many as fit the width of a page
     rows = -(-len(panels) // columns)
     height = 0.8 + rows * (0.45 + 0.19 * max(map(len, panels.values())))
     figure = Figure(figsize=(9, height), layout="constrained")
     figure.suptitle(title, x=0.01, ha="left", fontsize=9)
-    axes = figure.subplots(rows, columns, squeeze=False).flat
-    for axis, (panel, bars) in zip(axes, panels.items(), strict=False):
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=bool(grid)).flat
+    for (panel, bars), axis in zip(panels.items(), axes, strict=False):
         labels = list(bars)
-        drawn = axis.barh(labels, list(bars.values()), color=[_colour(l) for l in labels])
+        drawn = axis.barh(labels, list(bars.values()), color=[_colour(label) for label in labels])
         axis.bar_label(drawn, [write(value) for value in bars.values()], padding=3)
         axis.set_title(panel, loc="left", fontsize=9, fontweight="bold", color=INK)
         axis.invert_yaxis()
@@ -113,7 +125,7 @@ def _plot_bars(
         axis.spines[["top", "right", "bottom"]].set_visible(False)
         if grid:
             for line in range(1, int(max(bars.values()) / grid) + 1):
-                axis.axvline(line * grid, color=INK, linewidth=0.6, linestyle=":", zorder=3)
+                axis.axvline(line * grid, color=LIGHT_GREY, linewidth=0.8, zorder=0)
         for label in axis.get_yticklabels():
             label.set_fontweight("bold" if label.get_text() == OURS_LABEL else "normal")
     for axis in axes:
@@ -122,20 +134,22 @@ def _plot_bars(
 
 
 def _colour(label: str) -> str:
-    return {OURS_LABEL: BLUE, FLOOR_LABEL: LIGHT_GREY}.get(label, GREY)
+    if label == FLOOR_LABEL:
+        return LIGHT_GREY
+    return GREY if label in PEER_LABELS else BLUE
 
 
 def _lines(results: Mapping[str, Any]) -> Iterator[str]:
     yield "# Results"
     yield ""
     yield "Made by `python -m benchmarks report` from the raw figures beside this file."
+    yield ""
     for name, part in results.items():
         machine = part["machine"]
-        yield ""
+        runs = f"medians of {part['rounds']} runs" if part["rounds"] > 1 else "one run"
         yield (
             f"- {name}: {part['date']}, {machine['cpu']}, {machine['cores']} cores,"
-            f" PostgreSQL {part['versions']['postgresql']}; medians of {part['rounds']} runs of"
-            f" {part['seconds']} s"
+            f" PostgreSQL {part['versions']['postgresql']}; {runs} of {part['seconds']} s"
         )
     yield from _section("Targets")
     yield from _table(

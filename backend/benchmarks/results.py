@@ -35,9 +35,7 @@ def _of_server(name: str) -> dict[str, str]:
             package: json.loads((modules / package / "package.json").read_text())["version"]
             for package in server.packages
         }
-    versions: dict[str, str] = json.loads(
-        _output(interpreter, "-c", PACKAGES_OF, *server.packages)
-    )
+    versions: dict[str, str] = json.loads(_output(interpreter, "-c", PACKAGES_OF, *server.packages))
     return versions
 
 

@@ -122,7 +122,7 @@ def _answers(port: int, path: str) -> bool:
 def running(
     name: str, database_url: str, environment: Mapping[str, str] | None = None
 ) -> Iterator[RunningServer]:
-    """Run a server until the block is left. What it logs goes to our standard error."""
+    """Run a server until the block is left. Its standard error is ours."""
     server = SERVERS[name]
     port = _free_port()
     command = [word.format(port=port) for word in server.command]
@@ -141,7 +141,7 @@ def running(
         command,
         cwd=server.directory,
         env=its_environment,
-        stdout=sys.stderr,
+        stdout=subprocess.DEVNULL,
         start_new_session=True,
     )
     try:

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 — the multiplication sign is meant
 """What is to be reached, and whether it was."""
 
 from collections.abc import Iterator, Mapping
@@ -74,7 +75,8 @@ def _operations(figures: Mapping[str, Any]) -> Iterator[Outcome]:
         what = f"{operation}: throughput against {SERVERS[FASTAPI].label}"
         yield at_least(what, throughput(operation, FASTAPI), target)
     for peer in AHEAD_OF:
-        worst = min(figures, key=lambda operation: throughput(operation, peer))
+        shared = [operation for operation, servers in figures.items() if peer in servers]
+        worst = min(shared, key=lambda operation: throughput(operation, peer))
         what = f"every operation: throughput against {SERVERS[peer].label} (least: {worst})"
         yield at_least(what, throughput(worst, peer), 1)
     for operation, target in TIMES_FASTIFY.items():
@@ -87,13 +89,13 @@ def _operations(figures: Mapping[str, Any]) -> Iterator[Outcome]:
 
 
 def _distance(part: Results) -> Iterator[Outcome]:
-    round_trip = part["round_trip_ms"]
+    round_trip = part["measured_round_trip_ms"]
     limit = round_trip + ABOVE_ROUND_TRIP_MS
     for operation, servers in part["figures"].items():
         p50 = servers[OURS]["p50_ms"]
         yield Outcome(
-            f"{operation}: p50 at {round_trip} ms round trip",
-            f"at most {limit:g} ms",
+            f"{operation}: p50, the database {round_trip:.1f} ms away",
+            f"at most {limit:.1f} ms",
             f"{p50:.1f} ms",
             p50 <= limit,
         )

@@ -39,6 +39,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=__version__,
         description=documentation.DESCRIPTION,
         lifespan=lifespan,
+        redoc_url=None,  # see `documentation`
         redirect_slashes=False,
         generate_unique_id_function=documentation.operation_id,
         exception_handlers=errors.HANDLERS,

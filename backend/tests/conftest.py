@@ -15,10 +15,10 @@ from pydantic import SecretStr
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.sql.expression import ClauseElement
-from src.local_postgres import local_postgres
 
 from src import revisions
 from src.config import Settings
+from src.local_postgres import local_postgres
 from src.main import create_app
 from tests.answers import check_answer
 from tests.scoping import unscoped_tables

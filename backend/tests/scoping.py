@@ -22,8 +22,14 @@ def unscoped_tables(statement: ClauseElement) -> list[str]:
 
 def _unscoped(part: object) -> Iterator[FromClause]:
     if isinstance(part, Select):
+        # A correlated table is the enclosing statement's, and is looked at there.
+        outer = part._correlate or ()  # noqa: SLF001 — there is no public way
         for table in part.get_final_froms():
-            if _is_user_table(table) and not _is_scoped(table, part.whereclause):
+            if (
+                table not in outer
+                and _is_user_table(table)
+                and not _is_scoped(table, part.whereclause)
+            ):
                 yield table
     elif isinstance(part, Update | Delete):
         if not _is_scoped(part.table, part.whereclause):

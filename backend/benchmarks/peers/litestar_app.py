@@ -116,9 +116,7 @@ class TaskController(Controller):
         return tasks_service.to_schema(task, schema_type=Task)
 
     @post()
-    async def create_task(
-        self, tasks_service: TaskService, user_id: str, data: TaskCreate
-    ) -> Task:
+    async def create_task(self, tasks_service: TaskService, user_id: str, data: TaskCreate) -> Task:
         task = await tasks_service.create(
             {"user_id": user_id, "title": data.title, "description": data.description}
         )

@@ -72,6 +72,7 @@ IfNoneMatch = Annotated[
     WithJsonSchema(_SCHEMA),
     Header(
         alias="If-None-Match",
+        default_factory=frozenset,
         description="The `ETag` of what you have. If it is still right, the answer is 304"
         " without a body.",
         examples=['"7"'],

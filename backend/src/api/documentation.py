@@ -1,13 +1,26 @@
 """What OpenAPI says beyond what the types say: headers, problems and media types."""
 
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, Final
 
-from fastapi import FastAPI
+import fastapi_offline
+from fastapi import FastAPI, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.openapi.docs import get_redoc_html
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
-from src.api.errors import DATABASE_UNAVAILABLE, KINDS, VERSION_MISMATCH
+from src.api.errors import (
+    BODY_TOO_LARGE,
+    DATABASE_UNAVAILABLE,
+    INTERNAL_ERROR,
+    INVALID_JSON,
+    INVALID_REQUEST,
+    UNSUPPORTED_MEDIA_TYPE,
+    VERSION_MISMATCH,
+    Kind,
+)
 from src.schemas.problem import PROBLEM_MEDIA_TYPE, Problem
 
 DESCRIPTION: Final = """\
@@ -19,60 +32,60 @@ the server can act for any user. Users are strictly isolated: a task that is som
 was deleted or never existed gives the same 404.
 """
 
+SCRIPTS: Final = Path(fastapi_offline.__file__).parent / "static"
+_REDOC_SCRIPT: Final = "/redoc/redoc.standalone.js"
+_FAVICON: Final = "/static-offline-docs/favicon.png"
+
 _STRING: Final = {"schema": {"type": "string"}}
 _ETAG: Final = {"ETag": {**_STRING, "description": "The version, for `If-Match`."}}
-_LIST_HEADERS: Final = {
-    "ETag": {**_STRING, "description": "Weak: the version of the list."},
-    "Link": {**_STRING, "description": 'The next page, `rel="next"`, if there is one.'},
-}
+_LIST_ETAG: Final = {"ETag": {**_STRING, "description": "Weak: the version of the list."}}
+_LINK: Final = {"Link": {**_STRING, "description": 'The next page, `rel="next"`, if there is one.'}}
 _REQUEST_ID: Final = {
     "X-Request-ID": {**_STRING, "description": "Yours if you sent one, else made."}
 }
-_NOT_MODIFIED: Final[dict[int | str, dict[str, Any]]] = {
-    304: {"description": "What you have is still right.", "headers": _ETAG}
+_CACHING: Final = {
+    "Cache-Control": {
+        **_STRING,
+        "description": "`private, no-cache`: ask each time whether it holds.",
+    }
 }
 
 TASK_READ: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"description": "The task.", "headers": _ETAG},
-    **_NOT_MODIFIED,
+    200: {"description": "The task.", "headers": _ETAG | _CACHING},
+    304: {"description": "What you have is still right.", "headers": _ETAG | _CACHING},
 }
 TASK_CREATED: Final[dict[int | str, dict[str, Any]]] = {
     201: {
         "description": "The new task.",
-        "headers": {"Location": {**_STRING, "description": "The task's path."}, **_ETAG},
+        "headers": {"Location": {**_STRING, "description": "The task's path."}} | _ETAG | _CACHING,
     }
 }
 TASK_WRITTEN: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"description": "The task as it is now.", "headers": _ETAG}
+    200: {"description": "The task as it is now.", "headers": _ETAG | _CACHING}
 }
 TASK_DELETED: Final[dict[int | str, dict[str, Any]]] = {204: {"description": "It is gone."}}
 TASKS_LISTED: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"description": "A page of the list.", "headers": _LIST_HEADERS},
-    **_NOT_MODIFIED,
+    200: {"description": "A page of the list.", "headers": _LIST_ETAG | _LINK | _CACHING},
+    304: {"description": "What you have is still right.", "headers": _LIST_ETAG | _CACHING},
 }
 
 _PROBLEM_HEADERS: Final = {
-    DATABASE_UNAVAILABLE.status: {"Retry-After": {**_STRING, "description": "Seconds."}},
-    VERSION_MISMATCH.status: _ETAG,
+    DATABASE_UNAVAILABLE: {"Retry-After": {**_STRING, "description": "Seconds."}},
+    VERSION_MISMATCH: _ETAG,
 }
 
-BODY: Final = (400, 413, 415)
-TASK: Final = (404,)
-PRECONDITION: Final = (412,)
-ALWAYS: Final = (422, 500, 503)
+BODY: Final = (INVALID_JSON, BODY_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE)
 
 
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def problems(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
     """Document the problems of a route, those that every route can have included."""
     return {
-        status: {
+        kind.status: {
             "model": Problem,
-            "description": " Or: ".join(
-                f"{kind.title} (`{kind.code}`)." for kind in KINDS if kind.status == status
-            ),
-            "headers": _PROBLEM_HEADERS.get(status, {}),
+            "description": f"{kind.title} (`{kind.code}`).",
+            "headers": _PROBLEM_HEADERS.get(kind, {}),
         }
-        for status in sorted({*statuses, *ALWAYS})
+        for kind in (*kinds, INVALID_REQUEST, INTERNAL_ERROR)
     }
 
 
@@ -88,7 +101,7 @@ def operation_id(route: APIRoute) -> str:
 
 
 def install(app: FastAPI) -> None:
-    """Make the app describe its answers as it gives them."""
+    """Make the app describe its answers as it gives them, and serve /redoc by itself."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -107,9 +120,28 @@ def install(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # the documented way to do it
+    app.add_route("/redoc", _redoc_page, include_in_schema=False)
+    app.add_route(_REDOC_SCRIPT, _redoc_script, include_in_schema=False)
 
 
 def _describe(status: int, response: dict[str, Any]) -> None:
     response["headers"] = {**response.get("headers", {}), **_REQUEST_ID}
     if status >= HTTPStatus.BAD_REQUEST:
         response["content"] = {PROBLEM_MEDIA_TYPE: response["content"].pop("application/json")}
+
+
+async def _redoc_page(request: Request) -> Response:
+    return get_redoc_html(
+        openapi_url=request.app.openapi_url,
+        title=f"{request.app.title} - ReDoc",
+        redoc_js_url=_REDOC_SCRIPT,
+        redoc_favicon_url=_FAVICON,
+        with_google_fonts=False,
+    )
+
+
+async def _redoc_script(_: Request) -> Response:
+    """Serve the script of /redoc without the one picture that it loads from the internet."""
+    script = await run_in_threadpool((SCRIPTS / "redoc.standalone.js").read_bytes)
+    script = script.replace(b"https://cdn.redoc.ly/redoc/logo-mini.svg", _FAVICON.encode())
+    return Response(script, media_type="text/javascript")

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from src import revisions
 from src.api.deps import SessionDep
 from src.api.documentation import problems
+from src.api.errors import DATABASE_UNAVAILABLE
 from src.api.routing import StrictRoute
 from src.exceptions import DatabaseUnavailable
 
@@ -26,7 +27,7 @@ async def get_health() -> Health:
     return Health()
 
 
-@router.get("/health/ready", responses=problems())
+@router.get("/health/ready", responses=problems(DATABASE_UNAVAILABLE))
 async def get_readiness(session: SessionDep) -> Health:
     """Ready: the database answers, and its schema is the one that this version needs."""
     if await revisions.current(session) != revisions.newest():

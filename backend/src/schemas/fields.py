@@ -17,7 +17,8 @@ from src.models import limits
 _Day = TypeVar("_Day", date, datetime)
 
 _NO_NUL: Final = r"^[^\u0000]*$"
-_NO_NUL_NOT_BLANK: Final = r"^[^\u0000]*\S[^\u0000]*$"
+_BLANK: Final = "".join(f"\\u{ord(character):04x}" for character in limits.WHITE_SPACE)
+_NOT_BLANK: Final = rf"^[^\u0000]*[^\u0000{_BLANK}][^\u0000]*$"
 _YEAR: Final = r"^(19|2\d)\d\d-"
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -86,7 +87,7 @@ Title = Annotated[
         description=f"What is to be done: 1 to {limits.TITLE_MAX_LENGTH} code points, after white"
         " space around it is trimmed.",
         examples=["Buy milk"],
-        json_schema_extra={"pattern": _NO_NUL_NOT_BLANK},
+        json_schema_extra={"pattern": _NOT_BLANK},
     ),
 ]
 
@@ -145,7 +146,7 @@ Tag = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=limits.TAG_MAX_LENGTH),
     AfterValidator(_refuse_nul),
-    Field(json_schema_extra={"pattern": _NO_NUL_NOT_BLANK}),
+    Field(json_schema_extra={"pattern": _NOT_BLANK}),
 ]
 Tags = Annotated[
     list[Tag],

@@ -25,13 +25,13 @@ class TaskListQuery(BaseModel):
 
     limit: Annotated[
         int,
-        BeforeValidator(_parse_integer),
         Field(
             ge=1,
             le=PAGE_LIMIT_MAX,
             description=f"How many tasks a page has at most: 1 to {PAGE_LIMIT_MAX}.",
             examples=[20],
         ),
+        BeforeValidator(_parse_integer),
     ] = PAGE_LIMIT_DEFAULT
     cursor: Annotated[
         str | None,

@@ -1,3 +1,4 @@
+# ruff: noqa: ARG001 — ninja hands the request to every view
 """The operations: sync views, the ORM, ninja's schemas and its limit-offset pagination."""
 
 from datetime import date, datetime
@@ -68,9 +69,7 @@ def update_task(
 
 
 @api.patch("/{user_id}/tasks/{uuid:task_id}/complete", response=TaskOut)
-def complete_task(
-    request: HttpRequest, user_id: str, task_id: UUID, payload: CompletionIn
-) -> Task:
+def complete_task(request: HttpRequest, user_id: str, task_id: UUID, payload: CompletionIn) -> Task:
     task = get_object_or_404(Task, user_id=user_id, id=task_id)
     task.is_completed = payload.is_completed
     task.completed_at = timezone.now() if payload.is_completed else None

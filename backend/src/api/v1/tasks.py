@@ -10,8 +10,6 @@ from src.api.conditional import IfMatch, IfNoneMatch, list_response, task_respon
 from src.api.deps import SessionDep, TaskId, UserId
 from src.api.documentation import (
     BODY,
-    PRECONDITION,
-    TASK,
     TASK_CREATED,
     TASK_DELETED,
     TASK_READ,
@@ -20,6 +18,7 @@ from src.api.documentation import (
     merge_patch_also_as_json,
     problems,
 )
+from src.api.errors import DATABASE_UNAVAILABLE, TASK_NOT_FOUND, VERSION_MISMATCH
 from src.api.routing import MERGE_PATCH, StrictRoute
 from src.schemas.query import TaskListQuery
 from src.schemas.task import Task, TaskCompletion, TaskCreate, TaskPage, TaskReplace, TaskUpdate
@@ -35,7 +34,7 @@ _NEVER_NULL: Final = WithJsonSchema({"$ref": "#/components/schemas/TaskCompletio
     "",
     status_code=201,
     response_model=Task,
-    responses=TASK_CREATED | problems(*BODY),
+    responses=TASK_CREATED | problems(*BODY, DATABASE_UNAVAILABLE),
 )
 async def create_task(
     request: Request, session: SessionDep, user_id: UserId, task: TaskCreate
@@ -46,13 +45,13 @@ async def create_task(
     return task_response(created, status_code=201, headers={"Location": location})
 
 
-@router.get("", response_model=TaskPage, responses=TASKS_LISTED | problems())
+@router.get("", response_model=TaskPage, responses=TASKS_LISTED | problems(DATABASE_UNAVAILABLE))
 async def list_tasks(
     request: Request,
     session: SessionDep,
     user_id: UserId,
     query: Annotated[TaskListQuery, Query()],
-    if_none_match: IfNoneMatch = frozenset(),
+    if_none_match: IfNoneMatch,
 ) -> Response:
     """List the user's tasks, newest first, in pages.
 
@@ -66,12 +65,16 @@ async def list_tasks(
     return list_response(page, seen=if_none_match, next_page=f"{_path(request)}?{parameters}")
 
 
-@router.get("/{task_id}", response_model=Task, responses=TASK_READ | problems(*TASK))
+@router.get(
+    "/{task_id}",
+    response_model=Task,
+    responses=TASK_READ | problems(TASK_NOT_FOUND, DATABASE_UNAVAILABLE),
+)
 async def get_task(
     session: SessionDep,
     user_id: UserId,
     task_id: TaskId,
-    if_none_match: IfNoneMatch = frozenset(),
+    if_none_match: IfNoneMatch,
 ) -> Response:
     """Read one task."""
     task = await todo_service.get_task(session, user_id, task_id)
@@ -81,7 +84,8 @@ async def get_task(
 @router.put(
     "/{task_id}",
     response_model=Task,
-    responses=TASK_WRITTEN | problems(*BODY, *TASK, *PRECONDITION),
+    responses=TASK_WRITTEN
+    | problems(*BODY, TASK_NOT_FOUND, VERSION_MISMATCH, DATABASE_UNAVAILABLE),
 )
 async def replace_task(
     session: SessionDep,
@@ -101,7 +105,8 @@ async def replace_task(
 @router.patch(
     "/{task_id}",
     response_model=Task,
-    responses=TASK_WRITTEN | problems(*BODY, *TASK, *PRECONDITION),
+    responses=TASK_WRITTEN
+    | problems(*BODY, TASK_NOT_FOUND, VERSION_MISMATCH, DATABASE_UNAVAILABLE),
     openapi_extra=merge_patch_also_as_json("TaskUpdate"),
 )
 async def update_task(
@@ -119,7 +124,8 @@ async def update_task(
 @router.patch(
     "/{task_id}/complete",
     response_model=Task,
-    responses=TASK_WRITTEN | problems(*BODY, *TASK, *PRECONDITION),
+    responses=TASK_WRITTEN
+    | problems(*BODY, TASK_NOT_FOUND, VERSION_MISMATCH, DATABASE_UNAVAILABLE),
 )
 async def complete_task(
     session: SessionDep,
@@ -144,7 +150,7 @@ async def complete_task(
 @router.delete(
     "/{task_id}",
     status_code=204,
-    responses=TASK_DELETED | problems(*TASK, *PRECONDITION),
+    responses=TASK_DELETED | problems(TASK_NOT_FOUND, VERSION_MISMATCH, DATABASE_UNAVAILABLE),
 )
 async def delete_task(
     session: SessionDep, user_id: UserId, task_id: TaskId, if_match: IfMatch = None

@@ -1,0 +1,25 @@
+"""Every SQL statement of the service, each scoped by `user_id`.
+
+They are built once, with bind parameters. Tasks leave the database as the JSON of the wire,
+rendered by PostgreSQL: nothing is built, checked or serialised again on the way out (ADR 0009).
+"""
+
+from src.services.statements.lists import list_tasks
+from src.services.statements.tasks import (
+    CREATE_TASK,
+    DELETE_TASK,
+    GET_TASK,
+    TOGGLE_TASK,
+    WRITABLE,
+    update_task,
+)
+
+__all__ = [
+    "CREATE_TASK",
+    "DELETE_TASK",
+    "GET_TASK",
+    "TOGGLE_TASK",
+    "WRITABLE",
+    "list_tasks",
+    "update_task",
+]

@@ -1,0 +1,97 @@
+"""What many tests begin with: a task, its path, the operations on it, and what they left behind."""
+
+from typing import Any, Final, NamedTuple
+
+import httpx
+import psycopg
+from psycopg.sql import SQL, Identifier
+
+from src.api.errors import Kind
+
+REPLACEMENT: Final = {
+    "title": "Buy oat milk",
+    "description": "Two litres",
+    "is_completed": False,
+    "priority": "high",
+    "due_date": "2026-12-24",
+    "due_at": None,
+    "tags": ["shopping"],
+}
+"""A whole task, as PUT wants it."""
+
+
+class Operation(NamedTuple):
+    """A request on one task: a body of None means that none is sent."""
+
+    method: str
+    suffix: str = ""
+    body: object = None
+
+
+READ_ONE_TASK: Final = {"get_task": Operation("GET")}
+CHANGE_ONE_TASK: Final = {
+    "replace_task": Operation("PUT", "", REPLACEMENT),
+    "update_task": Operation("PATCH", "", {"title": "Buy oat milk"}),
+    "complete_task": Operation("PATCH", "/complete", {"is_completed": True}),
+    "toggle_task": Operation("PATCH", "/complete"),
+}
+DELETE_ONE_TASK: Final = {"delete_task": Operation("DELETE")}
+WRITE_ONE_TASK: Final = CHANGE_ONE_TASK | DELETE_ONE_TASK
+ON_ONE_TASK: Final = READ_ONE_TASK | WRITE_ONE_TASK
+
+
+def tasks_of(user: str) -> str:
+    return f"/api/v1/{user}/tasks"
+
+
+def path_of(task: dict[str, Any]) -> str:
+    return f"{tasks_of(task['user_id'])}/{task['id']}"
+
+
+async def create(client: httpx.AsyncClient, user: str, **fields: object) -> dict[str, Any]:
+    """Create a task, with a title unless the fields bring one; give it as it was answered."""
+    answer = await client.post(tasks_of(user), json={"title": "Buy milk", **fields})
+    assert answer.status_code == 201, answer.text
+    task: dict[str, Any] = answer.json()
+    return task
+
+
+async def send(
+    client: httpx.AsyncClient,
+    operation: Operation,
+    user: str,
+    task_id: object,
+    headers: dict[str, str] | None = None,
+) -> httpx.Response:
+    """Send an operation on the task with this id to this user's tasks."""
+    path = f"{tasks_of(user)}/{task_id}{operation.suffix}"
+    return await client.request(operation.method, path, json=operation.body, headers=headers)
+
+
+def problem(answer: httpx.Response, kind: Kind, **members: object) -> dict[str, object]:
+    """The whole problem document of this kind, with the answer's own request id."""
+    request_id = answer.headers["x-request-id"]
+    return {
+        "type": f"urn:task-api:problem:{kind.code}",
+        "title": kind.title,
+        "status": kind.status,
+        "detail": kind.detail,
+        "instance": f"urn:task-api:request:{request_id}",
+        "code": kind.code,
+        "request_id": request_id,
+        **members,
+    }
+
+
+def rows_of(database_url: str, user: str) -> dict[str, list[dict[str, Any]]]:
+    """All that the database holds of a user, table by table."""
+    with psycopg.connect(database_url, row_factory=psycopg.rows.dict_row) as connection:
+        return {
+            table: connection.execute(
+                SQL("SELECT * FROM {} WHERE user_id = %s ORDER BY version").format(
+                    Identifier(table)
+                ),
+                [user],
+            ).fetchall()
+            for table in ("task_lists", "tasks", "task_tombstones")
+        }

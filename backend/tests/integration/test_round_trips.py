@@ -1,0 +1,206 @@
+"""What a request costs, counted on the wire between the app and PostgreSQL.
+
+A request costs one round trip: Parse, Bind, Describe, Execute and Sync go out in one flight,
+and nothing else does - no BEGIN, no COMMIT, no ping, no reading back.
+
+psycopg prepares a statement on a connection once it has been used there five times. To prepare
+it costs one flight more, once for each connection and statement; from then on the flight is
+smaller by the Parse. So the sixth use on a connection is the only one that costs two.
+
+Before the first statement of a process SQLAlchemy asks the server four things about itself.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final, NamedTuple
+
+import httpx
+import pytest
+
+from tests.builders import REPLACEMENT
+from tests.processes import serving
+from tests.wire import Flight, Wire
+
+pytestmark = pytest.mark.anyio
+
+
+class Operation(NamedTuple):
+    """A request, to be filled in with what is known of a task and of its list."""
+
+    status: int
+    method: str
+    path: str = "/{id}"
+    body: Mapping[str, Any] | None = None
+    headers: Mapping[str, str] = {}
+
+
+SUCCESSES: Final = {
+    "create": Operation(201, "POST", "", {"title": "Buy milk"}),
+    "list the first page": Operation(200, "GET", "?limit=2"),
+    "list the next page": Operation(200, "GET", "?limit=2&cursor={next_cursor}"),
+    "list what is known": Operation(304, "GET", "", None, {"If-None-Match": "{list_tag}"}),
+    "get": Operation(200, "GET"),
+    "get what is known": Operation(304, "GET", headers={"If-None-Match": '"{version}"'}),
+    "replace": Operation(200, "PUT", body=REPLACEMENT),
+    "replace if unchanged": Operation(
+        200, "PUT", "/{id}", REPLACEMENT, {"If-Match": '"{version}"'}
+    ),
+    "update": Operation(200, "PATCH", body={"title": "Buy oat milk"}),
+    "complete": Operation(200, "PATCH", "/{id}/complete", {"is_completed": True}),
+    "toggle": Operation(200, "PATCH", "/{id}/complete"),
+    "delete": Operation(204, "DELETE"),
+    "delete if unchanged": Operation(204, "DELETE", headers={"If-Match": '"{version}"'}),
+}
+MISSES: Final = {
+    "get": Operation(404, "GET", "/{no_id}"),
+    "replace": Operation(404, "PUT", "/{no_id}", REPLACEMENT),
+    "update": Operation(404, "PATCH", "/{no_id}", {"title": "Buy oat milk"}),
+    "complete": Operation(404, "PATCH", "/{no_id}/complete", {"is_completed": True}),
+    "toggle": Operation(404, "PATCH", "/{no_id}/complete"),
+    "delete": Operation(404, "DELETE", "/{no_id}"),
+}
+_OUTDATED: Final = {"If-Match": '"0"'}
+CONFLICTS: Final = {
+    "replace": Operation(412, "PUT", "/{id}", REPLACEMENT, _OUTDATED),
+    "update": Operation(412, "PATCH", "/{id}", {"title": "Buy oat milk"}, _OUTDATED),
+    "toggle": Operation(412, "PATCH", "/{id}/complete", None, _OUTDATED),
+    "delete": Operation(412, "DELETE", "/{id}", None, _OUTDATED),
+}
+
+
+def each(operations: Mapping[str, Operation]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("operation", operations.values(), ids=operations.keys())
+
+
+class Counter(NamedTuple):
+    """A client of an app that has one connection to the database, which goes by a wire."""
+
+    wire: Wire
+    client: httpx.AsyncClient
+    tasks: str
+
+    async def costs(self, operation: Operation) -> list[Flight]:
+        """Send a request, on a task of its own; give the round trips that it took."""
+        known = await self._prepare()
+        self.wire.flights.clear()
+        answer = await self.client.request(
+            operation.method,
+            self.tasks + operation.path.format_map(known),
+            json=operation.body,
+            headers={name: value.format_map(known) for name, value in operation.headers.items()},
+        )
+        assert answer.status_code == operation.status
+        return list(self.wire.flights)
+
+    async def _prepare(self) -> dict[str, Any]:
+        """Make three tasks, so that there is a next page; tell what is known of them."""
+        for _ in range(3):
+            task = (await self.client.post(self.tasks, json={"title": "Wash up"})).json()
+        page = await self.client.get(self.tasks, params={"limit": 1})
+        no_id = "01981f6e-3c00-7a3b-8a00-000000000000"
+        return {**task, **page.json(), "list_tag": page.headers["etag"], "no_id": no_id}
+
+
+@pytest.fixture
+async def wire(shared_database_url: str) -> AsyncIterator[Wire]:
+    async with Wire(shared_database_url) as wire:
+        yield wire
+
+
+@pytest.fixture
+async def counter(wire: Wire, user: str) -> AsyncIterator[Counter]:
+    async with serving(wire.url, db_pool_size=1) as (_, client):
+        yield Counter(wire, client, f"/api/v1/{user}/tasks")
+
+
+def shape(flights: list[Flight]) -> list[tuple[str, int]]:
+    """What was sent in each round trip, and how many statements ran; it was heard out, too."""
+    assert all(flight.received.endswith("Z") for flight in flights)
+    return [(flight.sent, flight.statements) for flight in flights]
+
+
+# Parse, Bind, Describe, Execute, Sync.
+UNPREPARED: Final = [("PBDES", 1)]
+TO_PREPARE: Final = [("PS", 0), ("BDES", 1)]
+PREPARED: Final = [("BDES", 1)]
+
+
+class TestASuccess:
+    @pytest.mark.requirement("FR-030", "SC-002")
+    @each(SUCCESSES)
+    async def test_costs_one_round_trip_and_one_statement(
+        self, counter: Counter, operation: Operation
+    ) -> None:
+        costs = [shape(await counter.costs(operation)) for _ in range(8)]
+
+        # Its statement is prepared once, be it by this request or by one before it.
+        if TO_PREPARE in costs:
+            costs.remove(TO_PREPARE)
+        assert set(map(len, costs)) == {1}
+        assert costs[0] == UNPREPARED
+        assert costs[costs.index(PREPARED) :] == [PREPARED] * costs.count(PREPARED)
+
+    @pytest.mark.requirement("FR-030")
+    async def test_is_prepared_at_the_sixth_use(self, counter: Counter) -> None:
+        costs = [shape(await counter.costs(SUCCESSES["get"])) for _ in range(8)]
+
+        assert costs == [UNPREPARED] * 5 + [TO_PREPARE] + [PREPARED] * 2
+
+    @pytest.mark.requirement("FR-030")
+    async def test_costs_four_more_only_if_it_is_the_first_of_its_process(
+        self, wire: Wire, user: str
+    ) -> None:
+        async with serving(wire.url, db_pool_size=1) as (_, client):
+            for cost in ([("Q", 1)] * 4 + UNPREPARED, UNPREPARED):
+                wire.flights.clear()
+                await client.get(f"/api/v1/{user}/tasks")
+
+                assert shape(wire.flights) == cost
+
+
+class TestAnError:
+    @pytest.mark.requirement("FR-030")
+    @each(MISSES)
+    async def test_that_nothing_is_there_costs_one_round_trip(
+        self, counter: Counter, operation: Operation
+    ) -> None:
+        flights = await counter.costs(operation)
+
+        assert [flight.statements for flight in flights] == [1]
+
+    @pytest.mark.requirement("FR-030")
+    @each(CONFLICTS)
+    async def test_that_the_task_has_changed_costs_a_second_one_to_show_it(
+        self, counter: Counter, operation: Operation
+    ) -> None:
+        flights = await counter.costs(operation)
+
+        assert [flight.statements for flight in flights] == [1, 1]
+
+    @pytest.mark.requirement("FR-030")
+    async def test_that_the_request_breaks_a_rule_costs_none(self, counter: Counter) -> None:
+        assert await counter.costs(Operation(422, "POST", "", {"title": ""})) == []
+
+
+class TestBehindAPooler:
+    @pytest.mark.requirement("FR-044")
+    async def test_no_statement_is_ever_prepared(self, wire: Wire, user: str) -> None:
+        url = wire.url_of_host("ep-cool-darkness-123456-pooler.localtest")
+        async with serving(url, db_pool_size=1) as (_, client):
+            counter = Counter(wire, client, f"/api/v1/{user}/tasks")
+
+            costs = [shape(await counter.costs(SUCCESSES["get"])) for _ in range(10)]
+
+        assert costs == [UNPREPARED] * 10
+
+
+class TestEncryption:
+    @pytest.mark.requirement("FR-044")
+    async def test_is_insisted_on_if_the_url_says_so(self, wire: Wire, user: str) -> None:
+        url = f"{wire.url}?sslmode=require&channel_binding=require"
+        async with serving(url, db_pool_size=1) as (_, client):
+            # The server of the tests knows no TLS: so nothing must be said to it.
+            answer = await client.get(f"/api/v1/{user}/tasks")
+
+        assert answer.status_code == 503
+        assert set(wire.openings) == {"ssl"}
+        assert wire.flights == []

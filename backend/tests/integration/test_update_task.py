@@ -1,0 +1,202 @@
+"""PATCH /tasks/{task_id}."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from src.api.errors import INVALID_REQUEST
+from tests.builders import create, path_of, problem
+
+pytestmark = pytest.mark.anyio
+
+FULL = {
+    "title": "Buy milk",
+    "description": "Two litres",
+    "is_completed": False,
+    "priority": "high",
+    "tags": ["shopping"],
+}
+
+
+class TestUpdateTask:
+    @pytest.mark.requirement("FR-005", "FR-017")
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"title": "Buy oat milk"},
+            {"description": ""},
+            {"description": None},
+            {"priority": "none"},
+            {"tags": []},
+            {"tags": ["home"], "title": "Clean up"},
+            {"due_date": "2027-01-01"},
+            {"due_at": None},
+        ],
+        ids=str,
+    )
+    async def test_what_is_sent_is_set_and_what_is_absent_stays(
+        self, client: httpx.AsyncClient, user: str, changes: dict[str, Any]
+    ) -> None:
+        task = await create(client, user, **FULL, due_date="2026-12-24")
+
+        answer = await client.patch(path_of(task), json=changes)
+
+        updated = answer.json()
+        assert answer.status_code == 200
+        assert updated == {**task, **changes, "version": 2, "updated_at": updated["updated_at"]}
+        assert updated["updated_at"] > task["updated_at"]
+        assert (await client.get(path_of(task))).json() == updated
+
+    @pytest.mark.requirement("FR-005")
+    @pytest.mark.parametrize(
+        "media_type",
+        ["application/merge-patch+json", "application/json", "Application/JSON; charset=UTF-8"],
+    )
+    async def test_a_merge_patch_may_be_announced_as_json(
+        self, client: httpx.AsyncClient, user: str, media_type: str
+    ) -> None:
+        task = await create(client, user)
+
+        answer = await client.patch(
+            path_of(task), content=b'{"title":"x"}', headers={"Content-Type": media_type}
+        )
+
+        assert (answer.status_code, answer.json()["title"]) == (200, "x")
+
+    @pytest.mark.requirement("FR-005")
+    async def test_null_is_refused_where_there_is_nothing_to_clear(
+        self, client: httpx.AsyncClient, user: str
+    ) -> None:
+        task = await create(client, user)
+        names = {"title": None, "is_completed": None, "priority": None, "tags": None}
+
+        answer = await client.patch(path_of(task), json=names)
+
+        assert answer.status_code == 422
+        assert answer.json() == problem(
+            answer,
+            INVALID_REQUEST,
+            errors=[
+                {"pointer": "/title", "code": "wrong_type", "detail": "must be a string"},
+                {
+                    "pointer": "/is_completed",
+                    "code": "wrong_type",
+                    "detail": "must be true or false",
+                },
+                {
+                    "pointer": "/priority",
+                    "code": "not_allowed",
+                    "detail": "must be one of 'none', 'low', 'medium' or 'high'",
+                },
+                {"pointer": "/tags", "code": "wrong_type", "detail": "must be an array"},
+            ],
+        )
+        assert (await client.get(path_of(task))).json() == task
+
+    @pytest.mark.requirement("FR-005", "FR-012")
+    @pytest.mark.parametrize(
+        ("before", "changes", "after"),
+        [
+            (
+                {"due_date": "2026-12-24"},
+                {"due_at": "2026-12-24T19:00:00+01:00"},
+                {"due_date": None, "due_at": "2026-12-24T18:00:00.000000Z"},
+            ),
+            (
+                {"due_at": "2026-12-24T18:00:00Z"},
+                {"due_date": "2026-12-24"},
+                {"due_date": "2026-12-24", "due_at": None},
+            ),
+            (
+                {"due_at": "2026-12-24T18:00:00Z"},
+                {"due_date": "2026-12-24", "due_at": None},
+                {"due_date": "2026-12-24", "due_at": None},
+            ),
+            (
+                {"due_date": "2026-12-24"},
+                {"due_at": None},
+                {"due_date": "2026-12-24", "due_at": None},
+            ),
+            (
+                {"due_at": "2026-12-24T18:00:00Z"},
+                {"due_at": None},
+                {"due_date": None, "due_at": None},
+            ),
+            (
+                {"due_date": "2026-12-24"},
+                {"due_date": None, "due_at": None},
+                {"due_date": None, "due_at": None},
+            ),
+        ],
+    )
+    async def test_setting_one_due_field_clears_the_other(
+        self,
+        client: httpx.AsyncClient,
+        user: str,
+        before: dict[str, Any],
+        changes: dict[str, Any],
+        after: dict[str, Any],
+    ) -> None:
+        task = await create(client, user, **before)
+
+        updated = (await client.patch(path_of(task), json=changes)).json()
+
+        assert updated == {**task, **after, "version": 2, "updated_at": updated["updated_at"]}
+
+    @pytest.mark.requirement("FR-012")
+    async def test_a_task_is_not_due_twice(self, client: httpx.AsyncClient, user: str) -> None:
+        task = await create(client, user)
+        changes = {"due_date": "2026-12-24", "due_at": "2026-12-24T18:00:00Z"}
+
+        answer = await client.patch(path_of(task), json=changes)
+
+        assert answer.status_code == 422
+        assert answer.json()["errors"] == [
+            {
+                "pointer": "",
+                "code": "two_due_fields",
+                "detail": "due_date and due_at exclude each other: send one of them",
+            }
+        ]
+        assert (await client.get(path_of(task))).json() == task
+
+    @pytest.mark.requirement("FR-011")
+    async def test_read_only_fields_are_ignored_and_unknown_ones_refused(
+        self, client: httpx.AsyncClient, user: str
+    ) -> None:
+        task = await create(client, user)
+        read_only = {"id": 5, "user_id": "x", "completed_at": 1, "version": 9, "created_at": None}
+
+        accepted = await client.patch(path_of(task), json={**read_only, "title": "Buy oat milk"})
+        refused = await client.patch(path_of(task), json={**read_only, "colour": "red"})
+
+        assert accepted.status_code == 200
+        assert accepted.json() == {
+            **task,
+            "title": "Buy oat milk",
+            "version": 2,
+            "updated_at": accepted.json()["updated_at"],
+        }
+        assert refused.status_code == 422
+        assert refused.json() == problem(
+            refused,
+            INVALID_REQUEST,
+            errors=[{"pointer": "/colour", "code": "unknown", "detail": "is not known here"}],
+        )
+
+    @pytest.mark.requirement("FR-005", "FR-006")
+    async def test_completed_at_follows_is_completed(
+        self, client: httpx.AsyncClient, user: str
+    ) -> None:
+        path = path_of(await create(client, user))
+
+        completed = (await client.patch(path, json={"is_completed": True})).json()
+        renamed = (await client.patch(path, json={"title": "x"})).json()
+        again = (await client.patch(path, json={"is_completed": True})).json()
+        reopened = (await client.patch(path, json={"is_completed": False})).json()
+
+        assert completed["completed_at"] == completed["updated_at"]
+        assert renamed["completed_at"] == completed["completed_at"]
+        assert again["completed_at"] == completed["completed_at"]
+        assert reopened["completed_at"] is None

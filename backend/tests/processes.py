@@ -1,0 +1,157 @@
+"""Servers of a test's own: the app in this process, or `python -m src` as one of its own."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import psutil
+from fastapi import FastAPI
+
+from src.config import ROOT
+from src.main import create_app
+from tests.answers import check_answer
+from tests.conftest import make_settings
+
+PATIENCE: Final = 30.0  # s: only what hangs takes that long
+_POLL: Final = 0.005  # s
+
+# `python -m src`, but deaf to the `.env` of the person who runs the tests: it may name a
+# database that is not for tests.
+_PROGRAM: Final = """
+import runpy
+from src.config import Settings
+Settings.model_config["env_file"] = None
+runpy.run_module("src", run_name="__main__", alter_sys=True)
+"""
+
+
+@asynccontextmanager
+async def serving(
+    database_url: str, **settings: Any
+) -> AsyncIterator[tuple[FastAPI, httpx.AsyncClient]]:
+    """Run an app with these settings in this process; give it, and a client that checks it."""
+    app = create_app(make_settings(database_url, **settings))
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(app),
+            base_url="http://test",
+            event_hooks={"response": [check_answer]},
+        ) as client,
+    ):
+        yield app, client
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until the condition holds."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110 — no event tells of what happens in a database
+            await asyncio.sleep(_POLL)
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Wait until the condition holds, where there is no event loop."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it never came about"
+        time.sleep(_POLL)
+
+
+def free_port() -> int:
+    """Find a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Server:
+    """`python -m src`, as a process of its own that writes to two files."""
+
+    process: psutil.Popen
+    url: str
+    directory: Path
+    family: list[psutil.Process]
+
+    @property
+    def out(self) -> str:
+        return (self.directory / "stdout").read_text()
+
+    @property
+    def err(self) -> str:
+        return (self.directory / "stderr").read_text()
+
+    def is_serving(self) -> bool:
+        """Whether it serves; it must not have ended instead."""
+        assert self.process.poll() is None, f"it ended instead of serving: {self.err}"
+        try:
+            return httpx.get(f"{self.url}/health").status_code == httpx.codes.OK
+        except httpx.TransportError:
+            return False
+
+    def wait_until_it_serves(self) -> None:
+        wait_until(self.is_serving)
+        self.family = self.process.children(recursive=True)
+
+    def postmaster(self) -> psutil.Process:
+        """The embedded database's main process."""
+        (postmaster,) = (child for child in self.process.children() if "postgres" in child.name())
+        return postmaster
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal, and give the exit code once the process has ended."""
+        self.process.send_signal(how)
+        return self.wait()
+
+    def wait(self) -> int:
+        return int(self.process.wait(PATIENCE))
+
+    def survivors(self) -> list[psutil.Process]:
+        """What still runs of the processes that it had while it served."""
+        _, alive = psutil.wait_procs(self.family, timeout=PATIENCE)
+        return alive
+
+
+@contextmanager
+def server(directory: Path, **settings: str) -> Iterator[Server]:
+    """Start `python -m src` with these settings and its data in `directory`; end it at last."""
+    process = _start(directory, settings)
+    running = Server(process, f"http://127.0.0.1:{settings['PORT']}", directory, [])
+    try:
+        yield running
+    finally:
+        running.family += process.children(recursive=True) if process.is_running() else []
+        for member in (process, *running.family):
+            if member.is_running():
+                member.kill()
+        process.wait()
+        running.survivors()
+
+
+def _start(directory: Path, settings: Mapping[str, str]) -> psutil.Popen:
+    directory.mkdir(exist_ok=True)
+    # Neither a setting nor anything else that the person who runs the tests has set, but for
+    # what a program needs, and coverage wants.
+    kept = {name: os.environ[name] for name in os.environ if name.startswith(("PATH", "COV"))}
+    data = {"DATA_DIRECTORY": str(directory / "data")}
+    with (directory / "stdout").open("w") as out, (directory / "stderr").open("w") as err:
+        return psutil.Popen(
+            [sys.executable, "-c", _PROGRAM],
+            cwd=ROOT / "backend",
+            env={**kept, **data, **settings},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            # Ctrl-C in the terminal is for the tests, which then end the server themselves.
+            start_new_session=True,
+        )

@@ -1,0 +1,296 @@
+"""The settings, and what becomes of the URL that Neon's console shows."""
+
+import os
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from pydantic import SecretStr, ValidationError
+from sqlalchemy import create_engine
+
+from src.__main__ import _banner
+from src.config import ROOT, MissingSettingError, Settings
+from src.database import Database, sqlalchemy_url
+
+NEON: Final = (
+    "postgresql://alice:npg_S3cret@ep-cool-darkness-123456-pooler.eu-central-1.aws.neon.tech"
+    "/neondb?sslmode=require&channel_binding=require"
+)
+UNPOOLED: Final = NEON.replace("-pooler", "")
+
+
+@pytest.fixture(autouse=True)
+def no_setting_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        for spelling in (name, name.upper()):
+            monkeypatch.delenv(spelling, raising=False)
+
+
+def faults(error: ValidationError) -> list[tuple[str, str]]:
+    return [(str(fault["loc"][0]), fault["msg"]) for fault in error.errors()]
+
+
+class TestTheEnvironment:
+    @pytest.mark.requirement("FR-036")
+    def test_that_says_nothing_gives_the_defaults(self) -> None:
+        assert Settings().model_dump() == {
+            "database_url": None,
+            "database_url_unpooled": None,
+            "data_directory": ROOT / ".data",
+            "host": "127.0.0.1",
+            "port": 8000,
+            "web_concurrency": 1,
+            "cors_origins": (),
+            "log_level": "info",
+            "log_format": "text",
+            "db_pool_size": 8,
+            "db_pool_max_waiting": 512,
+            "db_pool_timeout": 0.5,
+        }
+
+    @pytest.mark.requirement("FR-036")
+    @pytest.mark.parametrize(
+        ("name", "text", "value"),
+        [
+            ("DATABASE_URL", NEON, SecretStr(NEON)),
+            ("DATABASE_URL", "postgres://localhost/db", SecretStr("postgres://localhost/db")),
+            ("DATABASE_URL_UNPOOLED", UNPOOLED, SecretStr(UNPOOLED)),
+            ("DATA_DIRECTORY", "/var/lib/tasks", Path("/var/lib/tasks")),
+            ("HOST", "0.0.0.0", "0.0.0.0"),  # noqa: S104 — only read
+            ("PORT", "9000", 9000),
+            ("WEB_CONCURRENCY", "4", 4),
+            ("CORS_ORIGINS", "https://a.example", ("https://a.example",)),
+            ("LOG_LEVEL", "DEBUG", "debug"),
+            ("LOG_FORMAT", "JSON", "json"),
+            ("DB_POOL_SIZE", "20", 20),
+            ("DB_POOL_MAX_WAITING", "1", 1),
+            ("DB_POOL_TIMEOUT", "1.5", 1.5),
+        ],
+    )
+    @pytest.mark.parametrize("spell", [str.upper, str.lower])
+    def test_decides_each_setting_in_upper_or_lower_case(
+        self, monkeypatch: pytest.MonkeyPatch, spell: Any, name: str, text: str, value: object
+    ) -> None:
+        monkeypatch.setenv(spell(name), text)
+
+        assert getattr(Settings(), name.lower()) == value
+
+    @pytest.mark.requirement("FR-036")
+    def test_that_is_empty_gives_the_defaults_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in Settings.model_fields:
+            monkeypatch.setenv(name.upper(), "")
+
+        assert Settings() == Settings.model_construct()
+
+    @pytest.mark.requirement("FR-036")
+    @pytest.mark.parametrize(
+        ("name", "text"),
+        [
+            ("PORT", "abc"),
+            ("PORT", "-1"),
+            ("PORT", "65536"),
+            ("PORT", "80.5"),
+            ("WEB_CONCURRENCY", "0"),
+            ("WEB_CONCURRENCY", "65"),
+            ("LOG_LEVEL", "loud"),
+            ("LOG_FORMAT", "xml"),
+            ("DB_POOL_SIZE", "0"),
+            ("DB_POOL_MAX_WAITING", "0"),
+            ("DB_POOL_TIMEOUT", "0"),
+            ("DB_POOL_TIMEOUT", "31"),
+            ("DB_POOL_TIMEOUT", "nan"),
+            ("DATABASE_URL", "mysql://alice:S3cret@localhost/db"),
+            ("DATABASE_URL", "localhost"),
+            ("DATABASE_URL", "postgresql:alice"),
+            ("DATABASE_URL", "postgresql://alice:S3cret@localhost:port/db"),
+            ("DATABASE_URL", "postgresql://alice:S3cret@[localhost/db"),
+            ("DATABASE_URL_UNPOOLED", "https://alice:S3cret@localhost/db"),
+        ],
+    )
+    def test_is_refused_by_name_and_without_its_value(
+        self, monkeypatch: pytest.MonkeyPatch, name: str, text: str
+    ) -> None:
+        monkeypatch.setenv(name, text)
+
+        with pytest.raises(ValidationError) as refused:
+            Settings()
+
+        ((place, _),) = faults(refused.value)
+        assert place == name.lower()
+        assert "S3cret" not in str(refused.value)
+
+    @pytest.mark.requirement("FR-036")
+    def test_shows_all_faults_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PORT", "abc")
+        monkeypatch.setenv("LOG_FORMAT", "xml")
+
+        with pytest.raises(ValidationError) as refused:
+            Settings()
+
+        assert {place for place, _ in faults(refused.value)} == {"port", "log_format"}
+
+
+class TestCorsOrigins:
+    @pytest.mark.requirement("FR-036", "FR-039")
+    @pytest.mark.parametrize(
+        ("text", "origins"),
+        [
+            ("http://localhost:3000", ("http://localhost:3000",)),
+            ("http://a.example,http://b.example", ("http://a.example", "http://b.example")),
+            (" http://a.example , http://b.example ,", ("http://a.example", "http://b.example")),
+            (" , ", ()),
+        ],
+    )
+    def test_are_split_at_commas(
+        self, monkeypatch: pytest.MonkeyPatch, text: str, origins: tuple[str, ...]
+    ) -> None:
+        monkeypatch.setenv("CORS_ORIGINS", text)
+
+        assert Settings().cors_origins == origins
+
+
+class TestTheEnvFile:
+    @pytest.fixture
+    def env_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        file = tmp_path / ".env"
+        monkeypatch.setitem(Settings.model_config, "env_file", file)
+        return file
+
+    @pytest.mark.requirement("FR-036")
+    def test_gives_settings(self, env_file: Path) -> None:
+        env_file.write_text(f"# ours\nDATABASE_URL='{NEON}'\nPORT=9000\nUNKNOWN=1\nHOST=\n")
+
+        settings = Settings()
+
+        assert settings.required_database_url == NEON
+        assert settings.port == 9000
+        assert settings.host == "127.0.0.1"
+
+    @pytest.mark.requirement("FR-036")
+    def test_gives_way_to_the_environment(
+        self, env_file: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        env_file.write_text("PORT=9000\nHOST=localhost\n")
+        monkeypatch.setenv("PORT", "9001")
+
+        settings = Settings()
+
+        assert (settings.port, settings.host) == (9001, "localhost")
+
+    @pytest.mark.requirement("FR-036")
+    def test_may_be_missing(self, env_file: Path) -> None:
+        assert not env_file.exists()
+        assert Settings().port == 8000
+
+    @pytest.mark.requirement("FR-036")
+    def test_example_gives_the_defaults(self, env_file: Path) -> None:
+        env_file.write_text((ROOT / ".env.example").read_text())
+
+        assert Settings() == Settings.model_construct()
+
+
+class TestTheDatabaseUrl:
+    @pytest.mark.requirement("FR-036")
+    def test_that_is_missing_is_named(self) -> None:
+        with pytest.raises(MissingSettingError, match="DATABASE_URL is not set"):
+            _ = Settings().required_database_url
+
+    @pytest.mark.requirement("FR-036")
+    def test_is_shown_by_nothing_that_prints_settings(self) -> None:
+        settings = Settings(database_url=SecretStr(NEON), database_url_unpooled=SecretStr(UNPOOLED))
+
+        for text in (repr(settings), str(settings), settings.model_dump_json(), _banner(settings)):
+            assert "S3cret" not in text
+
+    @pytest.mark.requirement("FR-044")
+    def test_of_neon_reaches_the_driver_as_it_is(self) -> None:
+        settings = Settings(database_url=SecretStr(NEON))
+
+        pool = a_pool(settings.required_database_url)
+
+        assert settings.required_database_url == settings.migration_url == NEON
+        assert pool.conninfo == NEON
+        assert "sslmode" not in pool.kwargs
+        assert "channel_binding" not in pool.kwargs
+
+    @pytest.mark.requirement("FR-044")
+    def test_of_neon_reaches_the_driver_of_the_migrations_as_it_is(self) -> None:
+        engine = create_engine(sqlalchemy_url(UNPOOLED))
+
+        _, parameters = engine.dialect.create_connect_args(engine.url)
+        given = {name: value for name, value in parameters.items() if isinstance(value, str)}
+
+        assert given == {
+            "host": "ep-cool-darkness-123456.eu-central-1.aws.neon.tech",
+            "user": "alice",
+            "password": "npg_S3cret",
+            "dbname": "neondb",
+            "sslmode": "require",
+            "channel_binding": "require",
+        }
+
+    @pytest.mark.requirement("FR-044")
+    def test_without_the_pooler_is_for_the_migrations(self) -> None:
+        settings = Settings(database_url=SecretStr(NEON), database_url_unpooled=SecretStr(UNPOOLED))
+
+        assert settings.migration_url == UNPOOLED
+        assert settings.required_database_url == NEON
+
+    @pytest.mark.requirement("FR-044")
+    @pytest.mark.parametrize(
+        ("url", "threshold"),
+        [
+            (NEON, None),
+            (UNPOOLED, 5),
+            ("postgresql://alice:x-pooler@localhost/a-pooler", 5),  # not in the host's name
+        ],
+    )
+    def test_of_a_pooler_prepares_nothing(self, url: str, threshold: int | None) -> None:
+        assert a_pool(url).kwargs["prepare_threshold"] == threshold
+
+
+def a_pool(url: str) -> Any:
+    """The pool of a database at this URL, which is not opened."""
+    return Database(url, size=8, max_waiting=512, timeout=0.5)._pool  # noqa: SLF001 — what libpq gets
+
+
+class TestTheBanner:
+    @pytest.mark.requirement("FR-037")
+    @pytest.mark.parametrize(
+        ("host", "is_open"),
+        [
+            ("127.0.0.1", False),
+            ("localhost", False),
+            ("::1", False),
+            ("0.0.0.0", True),  # noqa: S104 — only shown
+            ("::", True),
+            ("192.168.1.10", True),
+        ],
+    )
+    def test_warns_if_others_are_let_in(self, host: str, is_open: bool) -> None:  # noqa: FBT001 — a parameter
+        banner = _banner(Settings(host=host))
+
+        assert ("WARNING" in banner) == is_open
+        assert (f"HOST={host}" in banner) == is_open
+
+    @pytest.mark.requirement("FR-037")
+    def test_gives_addresses_that_a_browser_understands(self) -> None:
+        assert "http://[::1]:8000/docs" in _banner(Settings(host="::1"))
+
+    @pytest.mark.requirement("FR-037", "FR-040")
+    def test_tells_where_the_data_are(self, tmp_path: Path) -> None:
+        assert str(tmp_path) in _banner(Settings(data_directory=tmp_path))
+        assert "DATABASE_URL" in _banner(Settings(database_url=SecretStr(NEON)))
+
+
+@pytest.mark.requirement("FR-036")
+def test_only_the_settings_read_the_environment() -> None:
+    readers = {
+        file.relative_to(ROOT / "backend").as_posix()
+        for file in (ROOT / "backend" / "src").rglob("*.py")
+        if any(name in file.read_text() for name in ("os.environ", "os.getenv", "environ["))
+    }
+
+    # `python -m src` writes there, for its workers.
+    assert readers <= {"src/__main__.py"}
+    assert os.environ

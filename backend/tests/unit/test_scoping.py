@@ -1,0 +1,178 @@
+"""The watch on the statements: what it must notice, and what it must let through."""
+
+from typing import Any, Final
+
+import pytest
+from sqlalchemy import (
+    BindParameter,
+    Select,
+    bindparam,
+    column,
+    delete,
+    exists,
+    insert,
+    literal,
+    not_,
+    or_,
+    select,
+    table,
+    text,
+    union_all,
+    update,
+)
+from sqlalchemy.orm import aliased
+from sqlalchemy.sql.expression import ClauseElement
+
+from src.models.task import Task, metadata
+from src.services import statements
+from tests.scoping import USER_PARAMETER, unscoped_tables
+
+tasks: Final = metadata.tables["tasks"]
+task_lists: Final = metadata.tables["task_lists"]
+task_tombstones: Final = metadata.tables["task_tombstones"]
+
+USER: Final[BindParameter[str]] = bindparam(USER_PARAMETER)
+MINE: Final = tasks.c.user_id == USER
+MY_LIST: Final = task_lists.c.user_id == USER
+ANYONES: Final = select(tasks.c.id).where(tasks.c.version == 1)
+OTHER_NAME: Final = tasks.alias("other_name")
+
+
+class TestUnscopedStatements:
+    @pytest.mark.requirement("FR-015")
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            pytest.param(select(tasks), id="select without a condition"),
+            pytest.param(ANYONES, id="select by something else"),
+            pytest.param(select(Task), id="select of the entity"),
+            pytest.param(delete(tasks), id="delete without a condition"),
+            pytest.param(delete(Task).where(tasks.c.version == 1), id="delete by something else"),
+            pytest.param(update(tasks).values(version=1), id="update without a condition"),
+            pytest.param(insert(tasks), id="insert of anything"),
+            pytest.param(insert(tasks).values(user_id="alice"), id="insert of a literal"),
+            pytest.param(
+                insert(tasks).from_select(["id"], select(literal(1))), id="insert without a user"
+            ),
+            pytest.param(
+                insert(tasks).from_select(["user_id"], select(bindparam("someone"))),
+                id="insert of another parameter",
+            ),
+            pytest.param(select(tasks).where(tasks.c.user_id == "alice"), id="literal"),
+            pytest.param(
+                select(tasks).where(tasks.c.user_id == bindparam("someone")),
+                id="another parameter",
+            ),
+            pytest.param(select(tasks).where(tasks.c.title == USER), id="another column"),
+            pytest.param(select(tasks).where(tasks.c.user_id != USER), id="another operator"),
+            pytest.param(select(tasks).where(tasks.c.user_id >= USER), id="range"),
+            pytest.param(select(tasks).where(or_(MINE, tasks.c.version == 1)), id="inside OR"),
+            pytest.param(select(tasks).where(not_(MINE)), id="inside NOT"),
+            pytest.param(
+                select(tasks).where(tasks.c.user_id == task_tombstones.c.user_id, MINE),
+                id="another table beside the scoped one",
+            ),
+            pytest.param(
+                select(tasks).where(
+                    tasks.c.version == select(task_lists.c.version).scalar_subquery()
+                ),
+                id="inside a scalar subquery",
+            ),
+            pytest.param(select(literal(1)).where(exists().where(tasks.c.id == 1)), id="EXISTS"),
+            pytest.param(select(ANYONES.subquery()), id="inside a subquery"),
+            pytest.param(select(ANYONES.cte()), id="inside a CTE"),
+            pytest.param(select(ANYONES.lateral()), id="inside LATERAL"),
+            pytest.param(select(literal(1)).add_cte(delete(tasks).cte()), id="delete inside a CTE"),
+            pytest.param(
+                insert(tasks).from_select(["user_id"], select(USER).select_from(ANYONES.cte())),
+                id="source of an insert",
+            ),
+            pytest.param(union_all(select(tasks).where(MINE), select(tasks)), id="half of a UNION"),
+            pytest.param(select(OTHER_NAME), id="alias"),
+            pytest.param(select(aliased(Task)), id="alias of the entity"),
+            pytest.param(select(OTHER_NAME).where(MINE), id="alias beside the scoped table"),
+            pytest.param(
+                select(tasks).join(task_lists, MY_LIST).where(MY_LIST), id="left of a JOIN"
+            ),
+            pytest.param(
+                select(tasks).join(task_lists, tasks.c.user_id == task_lists.c.user_id).where(MINE),
+                id="right of a JOIN",
+            ),
+            pytest.param(
+                delete(tasks).where(MINE, tasks.c.version == task_lists.c.version), id="USING"
+            ),
+            pytest.param(
+                update(tasks)
+                .where(MINE, tasks.c.version == task_lists.c.version)
+                .values(version=1),
+                id="UPDATE FROM",
+            ),
+            pytest.param(select(tasks.tablesample(1)), id="sample"),
+            pytest.param(select(tasks).correlate(tasks), id="correlated to nothing"),
+            pytest.param(select(column("id")).select_from(table("tasks")), id="table by its name"),
+            pytest.param(text("SELECT id FROM tasks"), id="text"),
+        ],
+    )
+    def test_are_noticed(self, statement: ClauseElement) -> None:
+        assert unscoped_tables(statement) != []
+
+    @pytest.mark.requirement("FR-015")
+    def test_are_told_by_their_tables(self) -> None:
+        assert unscoped_tables(select(task_lists)) == ["task_lists"]
+        assert unscoped_tables(delete(task_tombstones)) == ["task_tombstones"]
+
+
+class TestScopedStatements:
+    @pytest.mark.requirement("FR-015")
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            pytest.param(select(tasks).where(MINE), id="select"),
+            pytest.param(select(Task).where(MINE), id="select of the entity"),
+            pytest.param(select(tasks).where(tasks.c.version == 1, MINE), id="inside AND"),
+            pytest.param(delete(tasks).where(MINE), id="delete"),
+            pytest.param(delete(Task).where(MINE), id="delete of the entity"),
+            pytest.param(update(Task).where(MINE).values(version=1), id="update"),
+            pytest.param(insert(tasks).from_select(["user_id"], select(USER)), id="insert"),
+            pytest.param(select(OTHER_NAME).where(OTHER_NAME.c.user_id == USER), id="alias"),
+            pytest.param(
+                select(tasks).join(task_lists, literal(1) == 1).where(MINE, MY_LIST), id="JOIN"
+            ),
+            pytest.param(select(select(tasks).where(MINE).cte()), id="CTE"),
+            pytest.param(
+                select(select(tasks.c.title).correlate(tasks).scalar_subquery()).where(MINE),
+                id="subquery of a scoped row",
+            ),
+            pytest.param(select(literal(1)), id="no table"),
+            pytest.param(text("SELECT version_num FROM alembic_version"), id="nobody's table"),
+        ],
+    )
+    def test_pass(self, statement: ClauseElement) -> None:
+        assert unscoped_tables(statement) == []
+
+    @pytest.mark.requirement("FR-015")
+    @pytest.mark.parametrize("name", statements.__all__)
+    def test_are_all_of_the_services(self, name: str) -> None:
+        for statement in _built_by(name):
+            assert unscoped_tables(statement) == [], str(statement)
+
+
+def _built_by(name: str) -> list[Select[Any]]:
+    """All statements, or enough of them, that a name of the module stands for."""
+    fields = statements.WRITABLE
+    match name:
+        case "update_task":
+            return [
+                statements.update_task(frozenset(some), conditional=conditional)
+                for conditional in (False, True)
+                for some in ((), fields, *((field,) for field in fields))
+            ]
+        case "list_tasks":
+            return [statements.list_tasks(after=after) for after in (False, True)]
+        case "TOGGLE_TASK" | "DELETE_TASK":
+            return [*getattr(statements, name).values()]
+        case "CREATE_TASK" | "GET_TASK":
+            return [getattr(statements, name)]
+        case "WRITABLE":
+            return []
+    pytest.fail(f"{name} is not looked at here")
