@@ -68,7 +68,8 @@ def _database_url(settings: Settings) -> Iterator[str]:
 
 
 def _banner(settings: Settings) -> str:
-    address = f"http://{settings.host}:{settings.port}"
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    address = f"http://{host}:{settings.port}"
     lines = [
         "",
         f"  Task API {__version__}",

@@ -46,11 +46,8 @@ class Settings(BaseSettings):
 
     @field_validator("database_url", "database_url_unpooled")
     @classmethod
-    def _is_postgres_url(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None and urlsplit(url.get_secret_value()).scheme not in (
-            "postgres",
-            "postgresql",
-        ):
+    def _require_postgres_url(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not _is_postgres_url(url.get_secret_value()):
             raise ValueError("must be a postgresql:// URL, as Neon's console shows it")
         return url
 
@@ -79,3 +76,10 @@ class Settings(BaseSettings):
         if self.database_url_unpooled is not None:
             return self.database_url_unpooled.get_secret_value()
         return self.required_database_url
+
+
+def _is_postgres_url(text: str) -> bool:
+    try:
+        return urlsplit(text).port != 0 and text.startswith(("postgres://", "postgresql://"))
+    except ValueError:  # it would quote a part of the URL, and with it perhaps the password
+        return False

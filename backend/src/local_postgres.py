@@ -46,6 +46,7 @@ _INITDB_OPTIONS: Final = (
 
 # The programs find their data directory as their working directory, and are put there before they
 # become another user: no folder above it has to admit that user, and its path may be of any length.
+# Where there is no /proc, PostgreSQL makes a path of the dot.
 _DATA_DIRECTORY: Final = "/proc/self/cwd" if sys.platform == "linux" else "."
 
 # Their whole environment: no PG* variable, locale or time zone of the caller gets through.
@@ -56,7 +57,7 @@ _ENVIRONMENT: Final = {"LC_ALL": "C", "TZ": "UTC"}
 _CACHE: Final = Path("/var/cache")
 
 _PORT_ATTEMPTS: Final = 5
-_STOP_SECONDS: Final = 30.0
+_STOP_SECONDS: Final = 30.0  # on a slow disk, the checkpoint at the end takes some of them
 _POLL_SECONDS: Final = 0.01
 
 

@@ -3,7 +3,7 @@
 import logging
 from logging.config import dictConfig
 
-from src.api.middleware import REQUEST_ID
+from src.api.context import REQUEST_ID
 from src.config import Settings
 
 

@@ -6,11 +6,10 @@ from typing import Final
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
-from starlette.middleware.cors import CORSMiddleware
 
 from src import __version__, logs
 from src.api import documentation, errors, health
-from src.api.middleware import HeadAsGet, LastResort, RequestContext
+from src.api.middleware import Cors, HeadAsGet, LastResort, RequestContext
 from src.api.v1 import tasks
 from src.config import Settings
 from src.database import Database
@@ -54,7 +53,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(HeadAsGet)
     if settings.cors_origins:
         app.add_middleware(
-            CORSMiddleware,
+            Cors,
             allow_origins=settings.cors_origins,
             allow_methods=["*"],
             allow_headers=["*"],

@@ -7,6 +7,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import String, column, select, table
+from sqlalchemy.exc import ProgrammingError
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from src.config import ROOT
@@ -38,5 +39,8 @@ async def current(session: AsyncSession) -> str | None:
     Raises:
         DatabaseUnavailable: the database did not answer.
     """
-    row = await fetch_optional(session, _CURRENT, {})
+    try:
+        row = await fetch_optional(session, _CURRENT, {})
+    except ProgrammingError:  # no such table: nothing was ever migrated here
+        return None
     return None if row is None else str(row.version_num)

@@ -16,7 +16,9 @@ from src.schemas.fields import broken_rule
 from src.services.todo_service import TaskDocument, TaskPage
 
 _TAG: Final = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
-_TAGS_PATTERN: Final = rf"^(?:\*|{_TAG}(?:[ \t]*,[ \t]*{_TAG})*)$"
+# A list may have empty elements (section 5.6.1.2). Written so that no text can be read in two
+# ways: a pattern that could would take for ever to refuse some.
+_TAGS_PATTERN: Final = rf"^(?:\*|[ \t,]*{_TAG}(?:[ \t]*,(?:[ \t]*{_TAG})?)*[ \t]*)$"
 _TAGS: Final = re.compile(_TAGS_PATTERN)
 _CACHE_CONTROL: Final = "private, no-cache"
 _VERSION: Final = re.compile(r'"(\d{1,18})(?:--?gzip)?"', re.ASCII)

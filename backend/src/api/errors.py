@@ -12,6 +12,7 @@ from fastapi.routing import iter_route_contexts
 from pydantic_core import from_json, to_json
 from starlette.exceptions import HTTPException
 
+from src.api.context import REQUEST_ID
 from src.exceptions import (
     CursorMismatch,
     DatabaseUnavailable,
@@ -37,6 +38,12 @@ class Kind(NamedTuple):
 
 INVALID_JSON: Final = Kind(
     400, "invalid_json", "The body is not JSON", "Send one JSON object (RFC 8259) in UTF-8."
+)
+ORIGIN_NOT_ALLOWED: Final = Kind(
+    400,
+    "origin_not_allowed",
+    "Browsers of this origin are not let in",
+    "The setting CORS_ORIGINS lists the origins that are.",
 )
 ROUTE_NOT_FOUND: Final = Kind(
     404, "route_not_found", "No such route", "Nothing is served at this path. See /docs."
@@ -81,6 +88,7 @@ DATABASE_UNAVAILABLE: Final = Kind(
 
 KINDS: Final = (
     INVALID_JSON,
+    ORIGIN_NOT_ALLOWED,
     ROUTE_NOT_FOUND,
     TASK_NOT_FOUND,
     METHOD_NOT_ALLOWED,
@@ -92,7 +100,7 @@ KINDS: Final = (
     DATABASE_UNAVAILABLE,
 )
 _BY_STATUS: Final = {
-    kind.status: kind for kind in KINDS if kind not in (TASK_NOT_FOUND, VERSION_MISMATCH)
+    kind.status: kind for kind in KINDS if kind not in (ORIGIN_NOT_ALLOWED, TASK_NOT_FOUND)
 }
 
 # What pydantic and the framework find, in our words: stable codes, and no input in the
@@ -118,15 +126,14 @@ _VIOLATIONS: Final = {
 
 
 def problem(
-    request: Request,
     kind: Kind,
     *,
     detail: str | None = None,
     headers: dict[str, str] | None = None,
     **members: object,
 ) -> Response:
-    """Answer with a problem of this kind."""
-    request_id: str = request.scope["request_id"]
+    """Answer the request at work with a problem of this kind."""
+    request_id = REQUEST_ID.get()
     document = {
         "type": f"urn:task-api:problem:{kind.code}",
         "title": kind.title,
@@ -140,38 +147,38 @@ def problem(
     return Response(to_json(document), kind.status, headers, media_type=PROBLEM_MEDIA_TYPE)
 
 
-async def _on_invalid_request(request: Request, error: RequestValidationError) -> Response:
+async def _on_invalid_request(_: Request, error: RequestValidationError) -> Response:
     violations = [_violation(found) for found in error.errors()[:PROBLEM_MAX_ERRORS]]
-    return problem(request, INVALID_REQUEST, errors=violations)
+    return problem(INVALID_REQUEST, errors=violations)
 
 
 async def _on_http_exception(request: Request, error: HTTPException) -> Response:
     kind = _BY_STATUS.get(error.status_code, INTERNAL_ERROR)
     if kind is METHOD_NOT_ALLOWED:
-        return problem(request, kind, headers={"Allow": _allowed_methods(request)})
-    return problem(request, kind, detail=error.detail if kind is INVALID_JSON else None)
+        return problem(kind, headers={"Allow": _allowed_methods(request)})
+    return problem(kind, detail=error.detail if kind is INVALID_JSON else None)
 
 
-async def _on_task_not_found(request: Request, _: TaskNotFound) -> Response:
-    return problem(request, TASK_NOT_FOUND)
+async def _on_task_not_found(_: Request, __: TaskNotFound) -> Response:
+    return problem(TASK_NOT_FOUND)
 
 
-async def _on_version_mismatch(request: Request, error: VersionMismatch) -> Response:
+async def _on_version_mismatch(_: Request, error: VersionMismatch) -> Response:
     headers = {"ETag": f'"{error.version}"'}
-    return problem(request, VERSION_MISMATCH, headers=headers, current=from_json(error.current))
+    return problem(VERSION_MISMATCH, headers=headers, current=from_json(error.current))
 
 
-async def _on_cursor_mismatch(request: Request, error: CursorMismatch) -> Response:
+async def _on_cursor_mismatch(_: Request, error: CursorMismatch) -> Response:
     violation = {
         "parameter": "cursor",
         "code": error.code,
         "detail": "does not belong to this list: start again without it",
     }
-    return problem(request, INVALID_REQUEST, errors=[violation])
+    return problem(INVALID_REQUEST, errors=[violation])
 
 
-async def _on_database_unavailable(request: Request, _: DatabaseUnavailable) -> Response:
-    return problem(request, DATABASE_UNAVAILABLE, headers={"Retry-After": RETRY_AFTER})
+async def _on_database_unavailable(_: Request, __: DatabaseUnavailable) -> Response:
+    return problem(DATABASE_UNAVAILABLE, headers={"Retry-After": RETRY_AFTER})
 
 
 HANDLERS: Final[dict[type[Exception] | int, Any]] = {

@@ -5,17 +5,17 @@ answer to a failure that nobody foresaw.
 import logging
 import re
 import time
-from contextvars import ContextVar
+from http import HTTPStatus
 from typing import Final
 from uuid import uuid4
 
-from fastapi import Request
+from fastapi import Response
+from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from src.api.errors import INTERNAL_ERROR, problem
-
-REQUEST_ID: Final[ContextVar[str]] = ContextVar("request_id", default="-")
-"""The id of the request at work: every line of the log carries it."""
+from src.api.context import REQUEST_ID
+from src.api.errors import INTERNAL_ERROR, ORIGIN_NOT_ALLOWED, problem
 
 _SANE_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
@@ -37,7 +37,6 @@ class RequestContext:
             await self.app(scope, receive, send)
             return
         request_id = _request_id(scope)
-        scope["request_id"] = request_id
         token = REQUEST_ID.set(request_id)
         started = time.perf_counter()
         status = 0
@@ -86,6 +85,16 @@ class HeadAsGet:
         await self.app({**scope, "method": "GET"}, receive, send_head)
 
 
+class Cors(CORSMiddleware):
+    """Lets browsers of the given origins in, and tells the others so in a problem document."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        response = super().preflight_response(request_headers)
+        if response.status_code == HTTPStatus.OK:
+            return response
+        return problem(ORIGIN_NOT_ALLOWED, headers={"Vary": "Origin"})
+
+
 class LastResort:
     """Answers a failure that nobody foresaw with a problem document, and logs it."""
 
@@ -109,7 +118,7 @@ class LastResort:
             if started:
                 raise  # half an answer is out: all that is left is to break the connection
             log.exception("unforeseen failure")
-            await problem(Request(scope), INTERNAL_ERROR)(scope, receive, send)
+            await problem(INTERNAL_ERROR)(scope, receive, send)
 
 
 def _request_id(scope: Scope) -> str:

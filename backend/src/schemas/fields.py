@@ -23,7 +23,7 @@ _YEAR: Final = r"^(19|2\d)\d\d-"
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _INSTANT: Final = re.compile(
-    r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+    r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)", re.ASCII
 )
 
 
@@ -56,7 +56,7 @@ def _parse_date(value: object) -> date:
     )
 
 
-def _parse_instant(value: object) -> datetime:
+def parse_instant(value: object) -> datetime:
     if isinstance(value, str) and _INSTANT.fullmatch(value):
         # In UTC it may lie before the year 1 or after 9999, which is an OverflowError.
         with suppress(ValueError, OverflowError):
@@ -130,7 +130,7 @@ DueDate = Annotated[
 DueAt = Annotated[
     Annotated[
         datetime,
-        BeforeValidator(_parse_instant),
+        BeforeValidator(parse_instant),
         WithJsonSchema({"type": "string", "format": "date-time", "pattern": _YEAR}),
     ]
     | None,

@@ -4,7 +4,7 @@
 holds every answer against these schemas.
 """
 
-from typing import Any, Final, Self
+from typing import Any, Final
 from uuid import UUID
 
 from pydantic import (
@@ -12,6 +12,8 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
@@ -59,13 +61,14 @@ class _TaskBody(BaseModel):
     due_date: DueDate = None
     due_at: DueAt = None
 
-    @model_validator(mode="after")
-    def _is_due_once(self) -> Self:
-        if self.due_date is not None and self.due_at is not None:
+    @field_validator("due_at")
+    @classmethod
+    def _is_due_once(cls, due_at: DueAt, others: ValidationInfo) -> DueAt:
+        if due_at is not None and others.data.get("due_date") is not None:
             raise broken_rule(
-                "two_due_fields", "due_date and due_at exclude each other: send one of them"
+                "two_due_fields", "excludes due_date: a task is due on a day or at an instant"
             )
-        return self
+        return due_at
 
 
 class TaskCreate(_TaskBody):

@@ -13,7 +13,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from uuid6 import uuid7
 
 from src.database import fetch_one, fetch_optional
-from src.exceptions import TaskNotFound, VersionMismatch
+from src.exceptions import CursorMismatch, TaskNotFound, VersionMismatch
+from src.schemas.fields import parse_instant, parse_uuid
 from src.schemas.task import TaskCreate, TaskReplace, TaskUpdate
 from src.services import statements
 from src.services.cursors import decode_cursor, encode_cursor
@@ -70,8 +71,8 @@ async def list_tasks(
     """
     parameters: dict[str, Any] = {"the_user": user_id, "limit": limit, "versions": list(seen)}
     if cursor is not None:
-        created_at, task_id = decode_cursor(cursor, user_id=user_id, query=_NEWEST_FIRST)
-        parameters |= {"after_created_at": created_at, "after_id": task_id}
+        keys = decode_cursor(cursor, user_id=user_id, query=_NEWEST_FIRST)
+        parameters |= _after(keys)
     row = await fetch_one(session, statements.list_tasks(after=cursor is not None), parameters)
     version, items, keys = row
     next_cursor = keys and encode_cursor(keys, user_id=user_id, query=_NEWEST_FIRST)
@@ -206,3 +207,12 @@ def _of(user_id: str, task_id: UUID) -> dict[str, Any]:
 
 def _new(values: Mapping[str, Any]) -> dict[str, Any]:
     return {f"new_{field}": value for field, value in values.items()}
+
+
+def _after(keys: object) -> dict[str, Any]:
+    """Read the sort keys of a cursor, which anybody may have made."""
+    try:
+        created_at, task_id = keys
+        return {"after_created_at": parse_instant(created_at), "after_id": parse_uuid(task_id)}
+    except (TypeError, ValueError):
+        raise CursorMismatch from None

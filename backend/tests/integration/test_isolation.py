@@ -25,7 +25,7 @@ NO_ROWS: Final[dict[str, list[Any]]] = {"task_lists": [], "tasks": [], "task_tom
 
 
 class TestATaskThatIsNotThere:
-    def test_every_operation_on_a_task_is_tried(self, app: FastAPI) -> None:
+    async def test_every_operation_on_a_task_is_tried(self, app: FastAPI) -> None:
         documented = {
             (method.upper(), path.partition("{task_id}")[2])
             for path, item in app.openapi()["paths"].items()

@@ -36,14 +36,15 @@ def plant(database_url: str, user: str, count: int, *, at_once: int = 1) -> None
 
 async def walk(client: httpx.AsyncClient, user: str, limit: int) -> list[list[dict[str, Any]]]:
     """Follow the Link headers to the end; give the tasks of each page."""
-    pages = []
+    pages: dict[str, list[dict[str, Any]]] = {}
     link: str | None = f"{tasks_of(user)}?limit={limit}"
     while link is not None:
+        assert link not in pages, "the pages lead in a circle"
         answer = await client.get(link)
         assert answer.status_code == 200
-        pages.append(answer.json()["items"])
+        pages[link] = answer.json()["items"]
         link = answer.links.get("next", {}).get("url")
-    return pages
+    return [*pages.values()]
 
 
 def mismatch() -> dict[str, str]:

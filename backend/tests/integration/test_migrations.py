@@ -57,6 +57,11 @@ _SCHEMA: Final = {
 
 
 @pytest.fixture
+def every_statement_is_scoped() -> None:
+    """Lift the watch that all other tests are under: a migration is for all users."""
+
+
+@pytest.fixture
 def make_empty_database(postgres_url: str) -> Callable[[], str]:
     def make() -> str:
         name = f"empty_{uuid4().hex}"
