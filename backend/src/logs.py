@@ -15,6 +15,13 @@ class RequestIdFilter(logging.Filter):
         return True
 
 
+class TextFormatter(logging.Formatter):
+    """Indents what continues an event, such as a traceback: each other line is a new event."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(record).replace("\n", "\n    ")
+
+
 def configure(settings: Settings) -> None:
     """Set up all logging of the process."""
     dictConfig(
@@ -24,7 +31,8 @@ def configure(settings: Settings) -> None:
             "filters": {"request_id": {"()": RequestIdFilter}},
             "formatters": {
                 "text": {
-                    "format": "%(asctime)s %(levelname)s [%(request_id)s] %(name)s: %(message)s"
+                    "()": TextFormatter,
+                    "format": "%(asctime)s %(levelname)s [%(request_id)s] %(name)s: %(message)s",
                 },
                 "json": {
                     "()": "pythonjsonlogger.json.JsonFormatter",

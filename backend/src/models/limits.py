@@ -21,6 +21,8 @@ DESCRIPTION_MAX_LENGTH: Final = 2000
 """Code points."""
 
 TAGS_MAX_COUNT: Final = 20
+"""Tags of one task."""
+
 TAG_MAX_LENGTH: Final = 50
 """Code points, after trimming."""
 
@@ -28,10 +30,16 @@ PRIORITIES: Final = ("none", "low", "medium", "high")
 """In ascending order: the order of the database's enum, and so of every sort."""
 
 EARLIEST_DAY: Final = date(1900, 1, 1)
+"""The first day on which a task can be due."""
+
 LATEST_DAY: Final = date(2999, 12, 31)
+"""The last day on which a task can be due."""
+
 EARLIEST_INSTANT: Final = datetime(1900, 1, 1, tzinfo=UTC)
+"""The first instant that a timestamp can be."""
+
 END_OF_TIME: Final = datetime(3000, 1, 1, tzinfo=UTC)
-"""Exclusive. PostgreSQL stores years that Python and RFC 3339 cannot write; such a value
+"""The end of all timestamps, exclusive. PostgreSQL stores years that Python and RFC 3339 cannot write; such a value
 would be accepted once and then break every read, so it is refused at both doors."""
 
 REQUEST_HASH_LENGTH: Final = 32
@@ -45,7 +53,13 @@ WHITE_SPACE: Final = (
 schemas (pydantic trims by this property) and in the CHECK constraints alike."""
 
 PAGE_LIMIT_DEFAULT: Final = 50
+"""Tasks of a page, if the client does not say."""
+
 PAGE_LIMIT_MAX: Final = 1000
+"""Tasks of a page, at most."""
 
 BODY_MAX_BYTES: Final = 256 * 1024
+"""Bytes of a request's body."""
+
 PROBLEM_MAX_ERRORS: Final = 20
+"""Violations that one problem names."""

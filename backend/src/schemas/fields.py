@@ -57,6 +57,7 @@ def _parse_date(value: object) -> date:
 
 
 def parse_instant(value: object) -> datetime:
+    """Read an RFC 3339 time with its offset, and give it in UTC."""
     if isinstance(value, str) and _INSTANT.fullmatch(value):
         # In UTC it may lie before the year 1 or after 9999, which is an OverflowError.
         with suppress(ValueError, OverflowError):

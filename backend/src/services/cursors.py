@@ -22,8 +22,8 @@ def encode_cursor(keys: bytes, *, user_id: str, query: str) -> str:
     return _encode(_digest(keys, user_id, query) + keys)
 
 
-def decode_cursor(token: str, *, user_id: str, query: str) -> Any:
-    """Give the sort keys that a token carries.
+def decode_cursor(token: str, *, user_id: str, query: str) -> list[Any]:
+    """Give the sort keys that a token carries. Anybody can make a token: they may be anything.
 
     Raises:
         CursorMismatch: the token is damaged, or was made for another user or query.
@@ -36,7 +36,11 @@ def decode_cursor(token: str, *, user_id: str, query: str) -> Any:
     # Decoding is lenient: only the token that is written like this one was made here.
     if _digest(keys, user_id, query) != raw[:_DIGEST_SIZE] or _encode(raw) != token:
         raise CursorMismatch
-    return from_json(keys)
+    try:
+        decoded = from_json(keys)
+    except ValueError:
+        raise CursorMismatch from None
+    return decoded if isinstance(decoded, list) else []
 
 
 def _encode(raw: bytes) -> str:

@@ -209,10 +209,10 @@ def _new(values: Mapping[str, Any]) -> dict[str, Any]:
     return {f"new_{field}": value for field, value in values.items()}
 
 
-def _after(keys: object) -> dict[str, Any]:
+def _after(keys: list[Any]) -> dict[str, Any]:
     """Read the sort keys of a cursor, which anybody may have made."""
     try:
         created_at, task_id = keys
         return {"after_created_at": parse_instant(created_at), "after_id": parse_uuid(task_id)}
-    except (TypeError, ValueError):
+    except ValueError:
         raise CursorMismatch from None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-import yaml  # type: ignore[import-untyped]  # it has no types of its own
+import yaml
 
 import src
 from src.config import ROOT

@@ -197,9 +197,9 @@ class TestCreateTask:
             INVALID_REQUEST,
             errors=[
                 {
-                    "pointer": "",
+                    "pointer": "/due_at",
                     "code": "two_due_fields",
-                    "detail": "due_date and due_at exclude each other: send one of them",
+                    "detail": "excludes due_date: a task is due on a day or at an instant",
                 }
             ],
         )

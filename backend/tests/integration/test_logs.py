@@ -48,7 +48,9 @@ class Log:
     @property
     def events(self) -> list[dict[str, Any]]:
         """The app's own: the client, which is in this process as well, logs its requests too."""
-        events = [parse(line, self._format) for line in self._stream.getvalue().splitlines()]
+        lines = self._stream.getvalue().splitlines()
+        # In the text form, what continues an event is indented.
+        events = [parse(line, self._format) for line in lines if not line.startswith("    ")]
         return [event for event in events if event["name"].startswith("src.")]
 
 

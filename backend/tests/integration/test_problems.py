@@ -239,7 +239,7 @@ class TestEveryKind:
     def test_no_kind_is_left_out(self) -> None:
         assert {kind.code for kind in KINDS} == {
             name.removeprefix("test_") for name in vars(type(self)) if name.startswith("test_")
-        } - {"no_kind_is_left_out"}
+        } - {"no_kind_is_left_out"} | {"origin_not_allowed"}  # which test_cors.py provokes
 
 
 class TestViolations:

@@ -142,9 +142,9 @@ class TestReplaceTask:
         assert answer.status_code == 422
         assert answer.json()["errors"] == [
             {
-                "pointer": "",
+                "pointer": "/due_at",
                 "code": "two_due_fields",
-                "detail": "due_date and due_at exclude each other: send one of them",
+                "detail": "excludes due_date: a task is due on a day or at an instant",
             }
         ]
 
