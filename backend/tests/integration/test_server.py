@@ -56,7 +56,7 @@ class TestAServer:
 
             assert running.stop(how) == 0
 
-            assert running.survivors() == []
+            running.wait_until_nothing_is_left()
             assert "Traceback" not in running.err
         with server(tmp_path, **local()) as again:
             again.wait_until_it_serves()
@@ -95,7 +95,7 @@ class TestAServer:
 
             assert running.stop() == 0
 
-            assert running.survivors() == []
+            running.wait_until_nothing_is_left()
             assert "Traceback" not in running.err
 
     @pytest.mark.requirement("FR-037")
@@ -105,7 +105,7 @@ class TestAServer:
             with server(tmp_path, **local(PORT=str(port))) as running:
                 assert running.wait() != 0
 
-                assert running.survivors() == []
+                running.wait_until_nothing_is_left()
                 (line,) = (line for line in running.err.splitlines() if "in use" in line)
                 assert str(port) in line
                 assert "Traceback" not in running.err
@@ -195,7 +195,7 @@ class TestKillMinusNine:
                 assert titles(again, "alice") >= writer.answered
 
                 assert again.stop() == 0
-                assert again.survivors() == []
+                again.wait_until_nothing_is_left()
 
     @pytest.mark.requirement("FR-041", "SC-006", "FR-029")
     def test_of_the_database_loses_nothing_that_was_answered(self, tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ class TestKillMinusNine:
                 assert httpx.get(f"{running.url}/health").status_code == 200
 
             assert running.stop() == 0
-            assert running.survivors() == []
+            running.wait_until_nothing_is_left()
         with server(tmp_path, **local()) as again:
             again.wait_until_it_serves()
 
