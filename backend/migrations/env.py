@@ -20,10 +20,10 @@ def migrate(connection: Connection) -> None:
         # Two servers that start at once must not both migrate: the second waits here, and
         # then finds nothing left to do. But a migration never queues behind a long query
         # and, in the queue, blocks everyone behind itself: it gives up and is run again.
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
         connection.execute(text("SET LOCAL lock_timeout = 0"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
         connection.execute(text("SET LOCAL lock_timeout = '5s'"))
-        connection.execute(text("SET LOCAL statement_timeout = 0"))
         context.run_migrations()
 
 
@@ -33,7 +33,9 @@ def main() -> None:
         migrate(connection)
         return
     url = context.config.attributes.get("url") or Settings().migration_url
-    engine = create_engine(sqlalchemy_url(url), poolclass=pool.NullPool)
+    engine = create_engine(
+        sqlalchemy_url(url), poolclass=pool.NullPool, connect_args={"connect_timeout": 10}
+    )
     with engine.connect() as fresh:
         migrate(fresh)
 

@@ -9,8 +9,9 @@ from types import FrameType
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import uvicorn
+from alembic.util import CommandError
 from pydantic import ValidationError
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from src import __version__, logs, revisions
 from src.config import Settings
@@ -25,8 +26,9 @@ _GRACE: Final = 10  # s that requests under way are given to end
 
 def main() -> None:
     """Serve until SIGINT, SIGTERM or SIGHUP, then stop the server and the database cleanly."""
-    for stop in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(stop, _stop)
+    signal.signal(signal.SIGTERM, _stop)
+    # uvicorn does not know SIGHUP, which a closed terminal sends: it means the same.
+    signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
     try:
         settings = Settings()
         logs.configure(settings)
@@ -42,6 +44,12 @@ def main() -> None:
         _give_up(str(error))
     except OperationalError as error:
         _give_up(f"the database does not answer: {error.orig}")
+    except ProgrammingError as error:
+        _give_up(f"DATABASE_URL: {error.orig}")
+    except CommandError as error:
+        _give_up(f"the database is not one of this version: {error}")
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
 
 
 def _serve(settings: Settings) -> None:

@@ -4,21 +4,27 @@ Why this stack, each part of it measured, is told in ADR 0003.
 """
 
 import select
+from asyncio import get_running_loop
 from collections.abc import Mapping
+from functools import lru_cache
+from os import dup
+from socket import SHUT_RDWR, socket
+from time import monotonic
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.abc import Buffer
 from psycopg.adapt import AdaptersMap, Loader
+from psycopg.errors import OperationalError, ReadOnlySqlTransaction
 from psycopg_pool import AsyncConnectionPool
-from sqlalchemy import Result, Row, Select
+from sqlalchemy import Connection, Select
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.psycopg import PGDialectAsync_psycopg
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -28,6 +34,9 @@ from src.exceptions import DatabaseUnavailable
 RECONNECT_TIMEOUT: Final = 2.0
 """Seconds for which the pool goes on trying to connect by itself. Afterwards the next
 request makes it try again at once, where a longer patience would be asleep in its backoff."""
+
+STATEMENT_PATIENCE: Final = 6.0
+"""Seconds after which a statement is given up: one more than the server gives it itself."""
 
 CONNECTION_OPTIONS: Final = {
     "connect_timeout": 5,  # s: a worker of the pool must not hang on a host that is silent
@@ -59,11 +68,16 @@ class PooledDialect(PGDialectAsync_psycopg):
     def on_connect(self) -> None:
         """Leave the connection as the pool has prepared it."""
 
+    def initialize(self, connection: Connection) -> None:
+        """Ask the server nothing: SQLAlchemy writes the statements here, and does not run them."""
+
     @classmethod
     def get_async_dialect_cls(cls, url: URL) -> type["PooledDialect"]:  # noqa: ARG003 — SQLAlchemy's signature
         """Stand for itself: it is asynchronous."""
         return cls
 
+
+_DIALECT: Final = PooledDialect()  # type: ignore[no-untyped-call]  # SQLAlchemy does not type it
 
 registry.register("postgresql.pooled", __name__, PooledDialect.__name__)
 
@@ -73,18 +87,31 @@ def sqlalchemy_url(url: str) -> str:
     return "postgresql+psycopg://" + url.split("://", 1)[1]
 
 
-async def check_idle(connection: AsyncConnection[Any]) -> None:
-    """Refuse a connection that the server has closed, without a round trip.
+class PooledConnection(AsyncConnection[Any]):
+    """A connection that goes back to its pool when it is closed, broken or not.
 
-    An idle connection has nothing to read, unless the server has closed it or said why it
-    is about to. `finish` makes that visible: otherwise the pool would take the connection
-    for a good one and give it out again, for ever.
+    psycopg's own leaves a broken one where it is, and the pool would count it as lent for ever.
+    """
+
+    async def close(self) -> None:
+        if self._pool is None:
+            await super().close()
+        else:
+            await self._pool.putconn(self)
+
+
+def is_dead(connection: AsyncConnection[Any]) -> bool:
+    """Tell whether the server has closed an idle connection, without a round trip.
+
+    There is nothing to read on one, unless the server has closed it or said why it will.
+    `finish` makes the end known to the pool, which would otherwise give it out again, for ever.
     """
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
-    if poll.poll(0):
-        connection.pgconn.finish()
-        raise psycopg.OperationalError("the server closed the connection")
+    if not poll.poll(0):
+        return False
+    connection.pgconn.finish()
+    return True
 
 
 class Database:
@@ -104,8 +131,7 @@ class Database:
             max_waiting=max_waiting,
             timeout=timeout,
             reconnect_timeout=RECONNECT_TIMEOUT,
-            check=check_idle,
-            close_returns=True,
+            connection_class=PooledConnection,
             open=False,
             kwargs={
                 **CONNECTION_OPTIONS,
@@ -117,7 +143,7 @@ class Database:
         )
         self._engine = create_async_engine(
             "postgresql+pooled://",
-            async_creator=self._pool.getconn,
+            async_creator=self._check_out,
             poolclass=NullPool,
             pool_reset_on_return=None,
             use_native_hstore=False,
@@ -136,6 +162,13 @@ class Database:
         await self._engine.dispose()
         await self._pool.close()
 
+    async def _check_out(self) -> AsyncConnection[Any]:
+        """Take a living connection. (The pool's own `check` sleeps between two dead ones.)"""
+        deadline = monotonic() + self._pool.timeout
+        while is_dead(connection := await self._pool.getconn(deadline - monotonic())):
+            await connection.close()
+        return connection
+
     def session(self) -> AsyncSession:
         """Open a session. It takes a connection when it first runs a statement."""
         return AsyncSession(self._engine, expire_on_commit=False, autoflush=False)
@@ -143,25 +176,34 @@ class Database:
 
 async def fetch_optional(
     session: AsyncSession, statement: Select[*tuple[Any, ...]], parameters: Mapping[str, Any]
-) -> Row[*tuple[Any, ...]] | None:
+) -> tuple[Any, ...] | None:
     """Run a statement that gives one row at most. This is the only door to the database.
+
+    The session gives the connection, in its one transaction; psycopg runs the statement on it.
+    For the one row that a request needs, SQLAlchemy's own execution (a context, a result and
+    its metadata, a second greenlet) would cost more than the statement's whole way to the
+    server and back: `make bench` tells.
 
     Raises:
         DatabaseUnavailable: it did not answer, or not within the time limits.
     """
+    query, constants = compile_statement(statement)
     try:
-        # SQLModel declares only its own subclass of Select, and runs them all.
-        result: Result[*tuple[Any, ...]] = await session.exec(  # type: ignore[call-overload]
-            statement, params=parameters
-        )
-        return result.one_or_none()
-    except OperationalError as error:
+        connection = await _driver_connection(session)
+        limit = get_running_loop().call_later(STATEMENT_PATIENCE, _cut, connection)
+        try:
+            cursor = await connection.execute(query, {**constants, **parameters})
+            return await cursor.fetchone()
+        finally:
+            limit.cancel()
+    except (DBAPIError, OperationalError, ReadOnlySqlTransaction) as error:
+        # SQLAlchemy reports what the pool says (there is no connection), psycopg the rest.
         raise DatabaseUnavailable from error
 
 
 async def fetch_one(
     session: AsyncSession, statement: Select[*tuple[Any, ...]], parameters: Mapping[str, Any]
-) -> Row[*tuple[Any, ...]]:
+) -> tuple[Any, ...]:
     """Run a statement that always gives one row.
 
     Raises:
@@ -170,3 +212,32 @@ async def fetch_one(
     row = await fetch_optional(session, statement, parameters)
     assert row is not None, "the statement gives one row, whatever is stored"  # noqa: S101 — an invariant
     return row
+
+
+@lru_cache(maxsize=1024)
+def compile_statement(statement: Select[*tuple[Any, ...]]) -> tuple[str, dict[str, Any]]:
+    """Give a statement as psycopg takes it, and the values that are part of it.
+
+    Statements are built once and kept, so their identity is their key.
+    """
+    compiled = statement.compile(dialect=_DIALECT)
+    return str(compiled), {
+        name: value for name, value in compiled.params.items() if value is not None
+    }
+
+
+async def _driver_connection(session: AsyncSession) -> AsyncConnection[tuple[Any, ...]]:
+    connection = (await session.connection()).sync_connection
+    assert connection is not None, "a session that is in use has one"  # noqa: S101 — an invariant
+    driver_connection: Any = connection.connection.driver_connection
+    return cast("AsyncConnection[tuple[Any, ...]]", driver_connection)
+
+
+def _cut(connection: AsyncConnection[Any]) -> None:
+    """End a wait that nothing else ends: for a server that hangs, or a network that is gone.
+
+    Asking psycopg to cancel would wait for that same server. A connection without a socket
+    cannot wait, fails at once, and is replaced by the pool.
+    """
+    with socket(fileno=dup(connection.fileno())) as same:
+        same.shutdown(SHUT_RDWR)

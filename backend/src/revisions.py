@@ -6,8 +6,8 @@ from typing import Final
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from psycopg import ProgrammingError
 from sqlalchemy import String, column, select, table
-from sqlalchemy.exc import ProgrammingError
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from src.config import ROOT
@@ -43,4 +43,4 @@ async def current(session: AsyncSession) -> str | None:
         row = await fetch_optional(session, _CURRENT, {})
     except ProgrammingError:  # no such table: nothing was ever migrated here
         return None
-    return None if row is None else str(row.version_num)
+    return None if row is None else str(row[0])

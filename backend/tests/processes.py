@@ -39,8 +39,11 @@ runpy.run_module("src", run_name="__main__", alter_sys=True)
 async def serving(
     database_url: str, **settings: Any
 ) -> AsyncIterator[tuple[FastAPI, httpx.AsyncClient]]:
-    """Run an app with these settings in this process; give it, and a client that checks it."""
-    app = create_app(make_settings(database_url, **settings))
+    """Run an app with these settings in this process; give it, and a client that checks it.
+
+    On a busy machine a connection takes its time: only a test that says so sheds early.
+    """
+    app = create_app(make_settings(database_url, **{"db_pool_timeout": PATIENCE, **settings}))
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(

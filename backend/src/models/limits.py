@@ -39,8 +39,10 @@ EARLIEST_INSTANT: Final = datetime(1900, 1, 1, tzinfo=UTC)
 """The first instant that a timestamp can be."""
 
 END_OF_TIME: Final = datetime(3000, 1, 1, tzinfo=UTC)
-"""The end of all timestamps, exclusive. PostgreSQL stores years that Python and RFC 3339 cannot write; such a value
-would be accepted once and then break every read, so it is refused at both doors."""
+"""The end of all timestamps, exclusive.
+
+PostgreSQL stores years that Python and RFC 3339 cannot write. Such a value would be accepted
+once and then break every read, so it is refused at both doors."""
 
 REQUEST_HASH_LENGTH: Final = 32
 """Bytes of the SHA-256 fingerprint that is kept of an idempotent request."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Row, Select
+from sqlalchemy import Select
 from sqlmodel.ext.asyncio.session import AsyncSession
 from uuid6 import uuid7
 
@@ -188,7 +188,7 @@ async def _write(
     statement: Select[*tuple[Any, ...]],
     parameters: dict[str, Any],
     if_match: frozenset[int] | None,
-) -> Row[*tuple[Any, ...]]:
+) -> tuple[Any, ...]:
     """Run a write on one task. Only a failed one looks again, to tell why it failed."""
     if if_match is not None:
         parameters = parameters | {"versions": list(if_match)}
