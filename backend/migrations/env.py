@@ -8,7 +8,7 @@ from alembic import context
 from sqlalchemy import Connection, create_engine, pool, text
 
 from src.config import Settings
-from src.database import sqlalchemy_url
+from src.connections import sqlalchemy_url
 from src.models.task import metadata
 
 _MIGRATION_LOCK = 0x7461736B73  # "tasks" in ASCII: any constant of our own would do

@@ -1,9 +1,8 @@
-"""The engine: psycopg's pool under SQLAlchemy's sessions. It knows no table and no HTTP.
+"""The engine: psycopg's pool under SQLModel's sessions. It knows no table and no HTTP.
 
 Why this stack, each part of it measured, is told in ADR 0003.
 """
 
-import select
 from asyncio import get_running_loop
 from collections.abc import Mapping
 from functools import lru_cache
@@ -12,23 +11,17 @@ from socket import SHUT_RDWR, socket
 from time import monotonic
 from types import TracebackType
 from typing import Any, Final, Self, cast
-from urllib.parse import urlsplit
 
-import psycopg
 from psycopg import AsyncConnection
-from psycopg.abc import Buffer
-from psycopg.adapt import AdaptersMap, Loader
 from psycopg.errors import OperationalError, ReadOnlySqlTransaction
 from psycopg_pool import AsyncConnectionPool
-from sqlalchemy import Connection, Select
-from sqlalchemy.dialects import registry
-from sqlalchemy.dialects.postgresql.psycopg import PGDialectAsync_psycopg
-from sqlalchemy.engine import URL
+from sqlalchemy import Select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from src.connections import DIALECT, PooledConnection, connection_options, is_dead
 from src.exceptions import DatabaseUnavailable
 
 RECONNECT_TIMEOUT: Final = 2.0
@@ -37,81 +30,6 @@ request makes it try again at once, where a longer patience would be asleep in i
 
 STATEMENT_PATIENCE: Final = 6.0
 """Seconds after which a statement is given up: one more than the server gives it itself."""
-
-CONNECTION_OPTIONS: Final = {
-    "connect_timeout": 5,  # s: a worker of the pool must not hang on a host that is silent
-    "keepalives_idle": 10,  # s
-    "keepalives_interval": 2,  # s
-    "keepalives_count": 3,
-    "tcp_user_timeout": 5000,  # ms: how long a sent statement may stay unacknowledged
-    "application_name": "task-api",
-}
-
-
-class JsonBytesLoader(Loader):
-    """JSON that PostgreSQL rendered goes out as it is: never parsed, so never rebuilt."""
-
-    def load(self, data: Buffer) -> bytes:
-        """Take the text as it came."""
-        return bytes(data)
-
-
-class PooledDialect(PGDialectAsync_psycopg):
-    """SQLAlchemy's psycopg dialect over connections that psycopg's own pool prepares.
-
-    SQLAlchemy takes each checkout for a new connection, and its `on_connect` would add one
-    more notice handler to the connection each time, without end.
-    """
-
-    supports_statement_cache = True
-
-    def on_connect(self) -> None:
-        """Leave the connection as the pool has prepared it."""
-
-    def initialize(self, connection: Connection) -> None:
-        """Ask the server nothing: SQLAlchemy writes the statements here, and does not run them."""
-
-    @classmethod
-    def get_async_dialect_cls(cls, url: URL) -> type["PooledDialect"]:  # noqa: ARG003 — SQLAlchemy's signature
-        """Stand for itself: it is asynchronous."""
-        return cls
-
-
-_DIALECT: Final = PooledDialect()  # type: ignore[no-untyped-call]  # SQLAlchemy does not type it
-
-registry.register("postgresql.pooled", __name__, PooledDialect.__name__)
-
-
-def sqlalchemy_url(url: str) -> str:
-    """Name the driver in the URL that Neon's console shows."""
-    return "postgresql+psycopg://" + url.split("://", 1)[1]
-
-
-class PooledConnection(AsyncConnection[Any]):
-    """A connection that goes back to its pool when it is closed, broken or not.
-
-    psycopg's own leaves a broken one where it is, and the pool would count it as lent for ever.
-    """
-
-    async def close(self) -> None:
-        if self._pool is None:
-            await super().close()
-        else:
-            await self._pool.putconn(self)
-
-
-def is_dead(connection: AsyncConnection[Any]) -> bool:
-    """Tell whether the server has closed an idle connection, without a round trip.
-
-    There is nothing to read on one, unless the server has closed it or said why it will.
-    `finish` makes the end known to the pool, which would otherwise give it out again, for ever.
-    """
-    poll = select.poll()
-    poll.register(connection.fileno(), select.POLLIN)
-    if not poll.poll(0):
-        return False
-    connection.pgconn.finish()
-    return True
 
 
 class Database:
@@ -122,8 +40,6 @@ class Database:
     """
 
     def __init__(self, url: str, *, size: int, max_waiting: int, timeout: float) -> None:
-        adapters = AdaptersMap(psycopg.adapters)
-        adapters.register_loader("json", JsonBytesLoader)
         self._pool = AsyncConnectionPool(
             url,
             min_size=min(size, 2),
@@ -133,13 +49,7 @@ class Database:
             reconnect_timeout=RECONNECT_TIMEOUT,
             connection_class=PooledConnection,
             open=False,
-            kwargs={
-                **CONNECTION_OPTIONS,
-                "autocommit": True,
-                "context": adapters,
-                # Neon's pooler hands each statement to any server connection.
-                "prepare_threshold": None if "-pooler" in (urlsplit(url).hostname or "") else 5,
-            },
+            kwargs=connection_options(url),
         )
         self._engine = create_async_engine(
             "postgresql+pooled://",
@@ -220,7 +130,7 @@ def compile_statement(statement: Select[*tuple[Any, ...]]) -> tuple[str, dict[st
 
     Statements are built once and kept, so their identity is their key.
     """
-    compiled = statement.compile(dialect=_DIALECT)
+    compiled = statement.compile(dialect=DIALECT)
     return str(compiled), {
         name: value for name, value in compiled.params.items() if value is not None
     }

@@ -7,12 +7,14 @@ from pydantic import BaseModel
 
 from src import revisions
 from src.api.deps import SessionDep
-from src.api.documentation import problems
+from src.api.documentation import operation_id, problems
 from src.api.errors import DATABASE_UNAVAILABLE
 from src.api.routing import StrictRoute
 from src.exceptions import DatabaseUnavailable
 
-router: Final = APIRouter(tags=["health"], route_class=StrictRoute)
+router: Final = APIRouter(
+    tags=["health"], route_class=StrictRoute, generate_unique_id_function=operation_id
+)
 
 
 class Health(BaseModel):

@@ -1,5 +1,7 @@
 """The strict route: what the framework would silently ignore, cap or guess is refused.
 
+It also ends the session that a request was lent.
+
 - A query parameter that the route does not know, or that comes twice, is 422.
 - A body is JSON as RFC 8259 has it, in UTF-8, of an announced type and of bounded size;
   otherwise the answer is 400, 415 or 413, before anything in it is looked at.
@@ -16,6 +18,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic_core import from_json
 
+from src.api.deps import end_session
 from src.models.limits import BODY_MAX_BYTES
 
 JSON: Final = "application/json"
@@ -71,7 +74,10 @@ class StrictRoute(APIRoute):
                 violations = _query_violations(request, forbids_all=forbids_all)
                 if violations:
                     raise RequestValidationError([*violations, *await validate(request)])
-            return await handle(request)
+            try:
+                return await handle(request)
+            finally:
+                await end_session(request)
 
         return handle_strictly
 

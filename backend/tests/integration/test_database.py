@@ -13,7 +13,7 @@ import pytest
 from fastapi import FastAPI
 from psycopg.sql import SQL, Identifier, Literal
 
-from src.database import is_dead
+from src.connections import is_dead
 from tests.builders import ON_ONE_TASK, create, path_of, send, tasks_of
 from tests.processes import PATIENCE, serving, until
 from tests.wire import Wire

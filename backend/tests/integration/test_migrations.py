@@ -17,7 +17,7 @@ from sqlalchemy import Connection, create_engine, event, pool
 
 from src import revisions
 from src.config import ROOT
-from src.database import sqlalchemy_url
+from src.connections import sqlalchemy_url
 from src.models.task import metadata
 from tests.processes import PATIENCE, wait_until
 

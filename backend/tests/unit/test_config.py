@@ -10,7 +10,8 @@ from sqlalchemy import create_engine
 
 from src.__main__ import _banner
 from src.config import ROOT, MissingSettingError, Settings
-from src.database import Database, sqlalchemy_url
+from src.connections import sqlalchemy_url
+from src.database import Database
 
 NEON: Final = (
     "postgresql://alice:npg_S3cret@ep-cool-darkness-123456-pooler.eu-central-1.aws.neon.tech"

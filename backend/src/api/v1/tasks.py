@@ -16,6 +16,7 @@ from src.api.documentation import (
     TASK_WRITTEN,
     TASKS_LISTED,
     merge_patch_also_as_json,
+    operation_id,
     problems,
 )
 from src.api.errors import DATABASE_UNAVAILABLE, TASK_NOT_FOUND, VERSION_MISMATCH
@@ -24,7 +25,12 @@ from src.schemas.query import TaskListQuery
 from src.schemas.task import Task, TaskCompletion, TaskCreate, TaskPage, TaskReplace, TaskUpdate
 from src.services import todo_service
 
-router: Final = APIRouter(prefix="/api/v1/{user_id}/tasks", tags=["tasks"], route_class=StrictRoute)
+router: Final = APIRouter(
+    prefix="/api/v1/{user_id}/tasks",
+    tags=["tasks"],
+    route_class=StrictRoute,
+    generate_unique_id_function=operation_id,
+)
 
 # The body may be left out, but null is none: OpenAPI must not offer it.
 _NEVER_NULL: Final = WithJsonSchema({"$ref": "#/components/schemas/TaskCompletion"})
