@@ -13,7 +13,7 @@ import pytest
 from fastapi import FastAPI
 from psycopg.sql import SQL, Identifier, Literal
 
-from src.connections import is_dead
+from src.connections import PooledConnection, is_dead
 from tests.builders import ON_ONE_TASK, create, path_of, send, tasks_of
 from tests.processes import PATIENCE, serving, until
 from tests.wire import Wire
@@ -283,6 +283,19 @@ class TestAnIdleConnection:
             assert not is_dead(connection)
             assert wire.flights == []
             assert not connection.closed
+
+
+class TestAPooledConnection:
+    @pytest.mark.requirement("FR-031")
+    async def test_ends_a_transaction_that_was_left_open(self, database_url: str) -> None:
+        async with await PooledConnection.connect(database_url, autocommit=True) as connection:
+            await connection.execute("BEGIN")
+            await connection.execute("CREATE TABLE left_open ()")
+
+            await connection.rollback()
+
+            found = await connection.execute("SELECT to_regclass('left_open')")
+            assert await found.fetchone() == (None,)
 
 
 class TestADatabaseThatIsDown:
