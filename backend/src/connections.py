@@ -78,10 +78,12 @@ class PooledConnection(AsyncConnection[Any]):
             await super().rollback()
 
     async def close(self) -> None:
-        if self._pool is None:
+        """Go back to the pool, if there is one that has lent it."""
+        pool = getattr(self, "_pool", None)
+        if pool is None:
             await super().close()
         else:
-            await self._pool.putconn(self)  # type: ignore[attr-defined]  # each kind of pool has its own
+            await pool.putconn(self)
 
 
 def is_dead(connection: AsyncConnection[Any]) -> bool:
