@@ -3,7 +3,8 @@
 TaskError
 ├── TaskNotFound           no such task for this user
 ├── VersionMismatch        the task is not at a version that the caller named
-└── CursorMismatch         the cursor does not belong to this list
+├── CursorMismatch         the cursor does not belong to this list
+└── UnknownTimeZone        the database does not know the time zone
 DatabaseUnavailable        the database cannot answer now; nothing is known to be wrong
 """
 
@@ -37,6 +38,12 @@ class CursorMismatch(TaskError):
     """The cursor is damaged, or was made for another user, filter or sort."""
 
     code = "cursor_mismatch"
+
+
+class UnknownTimeZone(TaskError):
+    """The database does not know this time zone."""
+
+    code = "unknown_time_zone"
 
 
 class DatabaseUnavailable(Exception):

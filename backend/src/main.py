@@ -3,6 +3,8 @@
 import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from fastapi import FastAPI
@@ -58,6 +60,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_tags=[{"name": "tasks"}, {"name": "health"}],
     )
     app.state.database = database
+    app.state.clock = partial(datetime.now, UTC)
     # Not by `include_router`, which looks for the route twice, once in each router.
     app.router.routes[:0] = [*tasks.router.routes, *health.router.routes]
     documentation.install(app)

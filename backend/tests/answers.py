@@ -5,7 +5,7 @@ from http import HTTPStatus
 import httpx
 
 from src.schemas.problem import PROBLEM_MEDIA_TYPE, Problem
-from src.schemas.task import Task, TaskPage
+from src.schemas.task import Task, TaskPage, TaskSummary
 
 
 async def check_answer(answer: httpx.Response) -> None:
@@ -35,7 +35,10 @@ def check_problem(answer: httpx.Response) -> Problem:
 def check_tasks(answer: httpx.Response) -> None:
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["cache-control"] == "private, no-cache"
-    if "items" in answer.json():
+    if answer.request.url.path.endswith("/summary"):
+        TaskSummary.model_validate_json(answer.content)
+        assert answer.headers["etag"].startswith('W/"')
+    elif "items" in answer.json():
         page = TaskPage.model_validate_json(answer.content)
         assert answer.headers["etag"].startswith('W/"')
         assert ("link" in answer.headers) == (page.next_cursor is not None)

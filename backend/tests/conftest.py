@@ -3,6 +3,7 @@
 import itertools
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -95,6 +96,15 @@ async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
         event_hooks={"response": [check_answer]},
     ) as client:
         yield client
+
+
+@pytest.fixture
+def now(app: FastAPI) -> Iterator[list[datetime]]:
+    """The present, for the requests of a test: a list of one, to be changed."""
+    present, clock = [datetime(2026, 3, 1, 12, tzinfo=UTC)], app.state.clock
+    app.state.clock = lambda: present[0]
+    yield present
+    app.state.clock = clock
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ What it cannot read (a table by its bare name, SQL as text) counts as unscoped.
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Final
 
 from sqlalchemy import Delete, FromClause, Insert, Join, Select, TableClause, TextClause, Update
@@ -20,6 +21,7 @@ USER_PARAMETER: Final = "the_user"
 _NAMES: Final = re.compile(rf"\b({'|'.join(metadata.tables)})\b")
 
 
+@lru_cache(maxsize=1024)
 def unscoped_tables(statement: ClauseElement) -> list[str]:
     """Name the user tables that some part of the statement touches without its user."""
     if isinstance(statement, TextClause):

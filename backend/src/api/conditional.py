@@ -1,11 +1,12 @@
 """Entity tags and preconditions (RFC 9110, sections 8.8.3 and 13.1).
 
-The tag of one task is its version; the weak tag of a list is the list's version. Proxies
-that compress an answer mark its tag (`"7-gzip"`), and some make it weak (`W/"7"`); both
-still name the version, so both are taken for it.
+The tag of one task is its version; the weak tag of a list is the list's version, or a digest
+of the answer if that also depends on the present time. Proxies that compress an answer mark
+its tag (`"7-gzip"`), and some make it weak (`W/"7"`); both still name the same.
 """
 
 import re
+from hashlib import blake2b
 from typing import Annotated, Any, Final
 
 from fastapi import Header, Response
@@ -21,36 +22,42 @@ _TAG: Final = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 _TAGS_PATTERN: Final = rf"^(?:\*|[ \t,]*{_TAG}(?:[ \t]*,(?:[ \t]*{_TAG})?)*[ \t]*)$"
 _TAGS: Final = re.compile(_TAGS_PATTERN)
 _CACHE_CONTROL: Final = "private, no-cache"
-_VERSION: Final = re.compile(r'"(\d{1,18})(?:--?gzip)?"', re.ASCII)
+_OPAQUE: Final = re.compile(r'"([^"]*?)(?:--?gzip)?"')
+# As the server writes it: a tag that only looks like a version is another tag.
+_VERSION: Final = re.compile(r"0|[1-9]\d{0,17}", re.ASCII)
+_DIGEST_SIZE: Final = 16  # bytes: in hexadecimal digits too long to be taken for a version
 
 
-class _AnyVersion(frozenset[int]):
-    """What `*` names: every version there is."""
+class _AnyTag(frozenset[str]):
+    """What `*` names: every tag there is."""
 
-    def __contains__(self, version: object) -> bool:
+    def __contains__(self, tag: object) -> bool:
         return True
 
 
-ANY_VERSION: Final = _AnyVersion()
+ANY_TAG: Final = _AnyTag()
 
 
-def parse_entity_tags(lines: list[str]) -> frozenset[int]:
-    """Give the versions that the lines of a header name.
+def parse_entity_tags(lines: list[str]) -> frozenset[str]:
+    """Give the tags in the lines of a header, without what makes them weak or marks them.
 
     A tag that is none of ours is a valid tag that matches nothing.
     """
     value = ",".join(lines).strip(" \t")
     if not _TAGS.match(value):
         raise broken_rule("invalid_entity_tag", 'must be *, or entity tags such as "7"')
-    if value == "*":
-        return ANY_VERSION
-    return frozenset(int(version) for version in _VERSION.findall(value))
+    return ANY_TAG if value == "*" else frozenset(_OPAQUE.findall(value))
+
+
+def versions_in(tags: frozenset[str]) -> frozenset[int]:
+    """Give the versions that some of the tags name. `*` names none in particular."""
+    return frozenset(int(tag) for tag in tags if _VERSION.fullmatch(tag))
 
 
 def parse_if_match(lines: list[str]) -> frozenset[int] | None:
     """Give the versions that the task must be at, or None for `*`: it only has to exist."""
-    versions = parse_entity_tags(lines)
-    return None if versions is ANY_VERSION else versions
+    tags = parse_entity_tags(lines)
+    return None if tags is ANY_TAG else versions_in(tags)
 
 
 _SCHEMA: Final[dict[str, Any]] = {"type": "string", "pattern": _TAGS_PATTERN}
@@ -69,7 +76,7 @@ IfMatch = Annotated[
 ]
 
 IfNoneMatch = Annotated[
-    frozenset[int],
+    frozenset[str],
     PlainValidator(parse_entity_tags),
     WithJsonSchema(_SCHEMA),
     Header(
@@ -86,26 +93,42 @@ def task_response(
     task: TaskDocument,
     *,
     status_code: int = 200,
-    seen: frozenset[int] = frozenset(),
+    seen: frozenset[str] = frozenset(),
     headers: dict[str, str] | None = None,
 ) -> Response:
     """Answer with one task, or with 304 if the client has `seen` this version of it."""
     headers = {"ETag": f'"{task.version}"', "Cache-Control": _CACHE_CONTROL, **(headers or {})}
-    if task.version in seen:
+    if str(task.version) in seen:
         return Response(status_code=304, headers=headers)
     return Response(task.body, status_code, headers, media_type="application/json")
 
 
-def list_response(page: TaskPage, *, seen: frozenset[int], next_page: str) -> Response:
-    """Answer with a page of a list, or with 304 if the client has `seen` this version of it."""
-    headers = {"ETag": f'W/"{page.version}"', "Cache-Control": _CACHE_CONTROL}
-    if page.version in seen:
-        return Response(status_code=304, headers=headers)
-    if page.next_cursor is not None:
-        headers["Link"] = f'<{next_page}>; rel="next"'
+def list_response(page: TaskPage, *, seen: frozenset[str], next_page: str) -> Response:
+    """Answer with a page of a list, or with 304 if the client has `seen` this one."""
     body = b'{"items":%b,"next_cursor":%b,"total":%b}' % (
         page.items,
         to_json(page.next_cursor),
         to_json(page.total),
     )
-    return Response(body, headers=headers, media_type="application/json")
+    tag = _digest(body) if page.version is None else str(page.version)
+    links = {"Link": f'<{next_page}>; rel="next"'} if page.next_cursor is not None else {}
+    return _weak_response(body, tag, seen, links)
+
+
+def summary_response(summary: bytes, *, seen: frozenset[str]) -> Response:
+    """Answer with the summary, or with 304 if the client has `seen` the same one."""
+    return _weak_response(summary, _digest(summary), seen, {})
+
+
+def _digest(body: bytes) -> str:
+    """Make the tag of an answer that also depends on the present time: no version tells that."""
+    return blake2b(body, digest_size=_DIGEST_SIZE).hexdigest()
+
+
+def _weak_response(
+    body: bytes, tag: str, seen: frozenset[str], headers: dict[str, str]
+) -> Response:
+    conditional = {"ETag": f'W/"{tag}"', "Cache-Control": _CACHE_CONTROL}
+    if tag in seen:
+        return Response(status_code=304, headers=conditional)
+    return Response(body, headers=conditional | headers, media_type="application/json")

@@ -1,11 +1,13 @@
 """What the routes ask for: the session, and the parts of the path."""
 
+from datetime import datetime
 from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import Depends, Path, Request
 from pydantic import BeforeValidator
 from sqlmodel.ext.asyncio.session import AsyncSession
+from starlette.convertors import StringConvertor, register_url_convertor
 
 from src.models.limits import USER_ID_PATTERN
 from src.schemas.fields import parse_uuid
@@ -33,6 +35,15 @@ async def end_session(request: Request) -> None:
 
 SessionDep = Annotated[AsyncSession, Depends(get_session)]
 
+
+async def get_now(request: Request) -> datetime:
+    """Say what time it is, for all that a request asks of the present."""
+    now: datetime = request.app.state.clock()
+    return now
+
+
+Now = Annotated[datetime, Depends(get_now)]
+
 UserId = Annotated[
     str,
     Path(
@@ -49,3 +60,15 @@ TaskId = Annotated[
     BeforeValidator(parse_uuid),
     Path(description="The task's id.", examples=["01981f6e-3c00-7a3b-8a00-000000000001"]),
 ]
+
+
+class TaskIdConvertor(StringConvertor):
+    """Lets no task be addressed by a name that stands for something else at this place.
+
+    Otherwise `PUT .../tasks/summary` would be told that its id is wrong, not its method.
+    """
+
+    regex = "(?!summary$)[^/]+"
+
+
+register_url_convertor("task_id", TaskIdConvertor())

@@ -38,7 +38,13 @@ _FAVICON: Final = "/static-offline-docs/favicon.png"
 
 _STRING: Final = {"schema": {"type": "string"}}
 _ETAG: Final = {"ETag": {**_STRING, "description": "The version, for `If-Match`."}}
-_LIST_ETAG: Final = {"ETag": {**_STRING, "description": "Weak: the version of the list."}}
+_LIST_ETAG: Final = {
+    "ETag": {
+        **_STRING,
+        "description": "Weak: the version of the list; or a digest of the answer, if that also"
+        " depends on the present time.",
+    }
+}
 _LINK: Final = {"Link": {**_STRING, "description": 'The next page, `rel="next"`, if there is one.'}}
 _REQUEST_ID: Final = {
     "X-Request-ID": {**_STRING, "description": "Yours if you sent one, else made."}
@@ -66,6 +72,10 @@ TASK_WRITTEN: Final[dict[int | str, dict[str, Any]]] = {
 TASK_DELETED: Final[dict[int | str, dict[str, Any]]] = {204: {"description": "It is gone."}}
 TASKS_LISTED: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "A page of the list.", "headers": _LIST_ETAG | _LINK | _CACHING},
+    304: {"description": "What you have is still right.", "headers": _LIST_ETAG | _CACHING},
+}
+SUMMARY_READ: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "The counts.", "headers": _LIST_ETAG | _CACHING},
     304: {"description": "What you have is still right.", "headers": _LIST_ETAG | _CACHING},
 }
 
@@ -114,6 +124,8 @@ def install(app: FastAPI) -> None:
             )
             for path in document["paths"].values():
                 for operation in path.values():
+                    for parameter in operation.get("parameters", ()):
+                        parameter["schema"] = _never_null(parameter["schema"])
                     for status, response in operation["responses"].items():
                         _describe(int(status), response)
             app.openapi_schema = document
@@ -122,6 +134,14 @@ def install(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]  # the documented way to do it
     app.add_route("/redoc", _redoc_page, include_in_schema=False)
     app.add_route(_REDOC_SCRIPT, _redoc_script, include_in_schema=False)
+
+
+def _never_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """Say of an optional parameter what it may be: it can be left out, but never be null."""
+    given, *null = schema.get("anyOf", ({},))
+    if null != [{"type": "null"}]:
+        return schema
+    return {**{key: value for key, value in schema.items() if key != "anyOf"}, **given}
 
 
 def _describe(status: int, response: dict[str, Any]) -> None:

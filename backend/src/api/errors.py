@@ -17,6 +17,7 @@ from src.exceptions import (
     CursorMismatch,
     DatabaseUnavailable,
     TaskNotFound,
+    UnknownTimeZone,
     VersionMismatch,
 )
 from src.models.limits import BODY_MAX_BYTES, PROBLEM_MAX_ERRORS
@@ -110,6 +111,7 @@ _VIOLATIONS: Final = {
     "missing": ("required", "is required"),
     "extra_forbidden": ("unknown", "is not known here"),
     "repeated": ("repeated", "must not be given more than once"),
+    "not_utf_8": ("invalid_encoding", "must be UTF-8, percent-encoded"),
     "string_type": ("wrong_type", "must be a string"),
     "bool_type": ("wrong_type", "must be true or false"),
     "bool_parsing": ("wrong_type", "must be true or false"),
@@ -177,6 +179,15 @@ async def _on_cursor_mismatch(_: Request, error: CursorMismatch) -> Response:
     return problem(INVALID_REQUEST, errors=[violation])
 
 
+async def _on_unknown_time_zone(_: Request, error: UnknownTimeZone) -> Response:
+    violation = {
+        "parameter": "tz",
+        "code": error.code,
+        "detail": "is not known to the database",
+    }
+    return problem(INVALID_REQUEST, errors=[violation])
+
+
 async def _on_database_unavailable(_: Request, __: DatabaseUnavailable) -> Response:
     return problem(DATABASE_UNAVAILABLE, headers={"Retry-After": RETRY_AFTER})
 
@@ -187,6 +198,7 @@ HANDLERS: Final[dict[type[Exception] | int, Any]] = {
     TaskNotFound: _on_task_not_found,
     VersionMismatch: _on_version_mismatch,
     CursorMismatch: _on_cursor_mismatch,
+    UnknownTimeZone: _on_unknown_time_zone,
     DatabaseUnavailable: _on_database_unavailable,
 }
 """What answers each failure that can leave a route."""

@@ -2,7 +2,7 @@
 
 It also ends the session that a request was lent.
 
-- A query parameter that the route does not know, or that comes twice, is 422.
+- A query parameter that the route does not know, that comes twice or is not UTF-8, is 422.
 - A body is JSON as RFC 8259 has it, in UTF-8, of an announced type and of bounded size;
   otherwise the answer is 400, 415 or 413, before anything in it is looked at.
 """
@@ -12,6 +12,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
+from urllib.parse import parse_qsl
 
 from fastapi import HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -103,9 +104,23 @@ async def _do_nothing(**_: object) -> Response:
 
 def _query_violations(request: Request, *, forbids_all: bool) -> list[dict[str, Any]]:
     counts = Counter(name for name, _ in request.query_params.multi_items())
+    undecodable = _undecodable(request)
     return [
         {"type": kind, "loc": ("query", name)}
         for name, count in counts.items()
-        for kind, is_violated in (("extra_forbidden", forbids_all), ("repeated", count > 1))
+        for kind, is_violated in (
+            ("extra_forbidden", forbids_all),
+            ("repeated", count > 1),
+            ("not_utf_8", name in undecodable),
+        )
         if is_violated
     ]
+
+
+def _undecodable(request: Request) -> set[str]:
+    """Name the parameters whose value is not UTF-8. The framework puts U+FFFD in their place."""
+    if not any("\ufffd" in value for _, value in request.query_params.multi_items()):
+        return set()
+    text = request.scope["query_string"].decode("latin-1")
+    pairs = parse_qsl(text, keep_blank_values=True, errors="surrogateescape")
+    return {name for name, value in pairs if any("\udc80" <= mark <= "\udcff" for mark in value)}

@@ -60,6 +60,9 @@ PAGE_LIMIT_DEFAULT: Final = 50
 PAGE_LIMIT_MAX: Final = 1000
 """Tasks of a page, at most."""
 
+SEARCH_MAX_LENGTH: Final = 255
+"""Code points of the text that a list is searched for."""
+
 BODY_MAX_BYTES: Final = 256 * 1024
 """Bytes of a request's body."""
 

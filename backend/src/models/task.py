@@ -163,4 +163,10 @@ Index(
     Task.created_at.desc(),  # type: ignore[attr-defined]  # SQLModel types a column as its value
     Task.id.desc(),  # type: ignore[attr-defined]  # the same
 )
+Index(
+    "tasks_user_id_updated_at_id_idx",
+    Task.user_id,
+    Task.updated_at.desc(),  # type: ignore[attr-defined]  # the same
+    Task.id.desc(),  # type: ignore[attr-defined]  # the same
+)
 Index("tasks_user_id_version_idx", Task.user_id, Task.version)  # type: ignore[arg-type]  # the same

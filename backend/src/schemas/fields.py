@@ -16,10 +16,10 @@ from src.models import limits
 
 _Day = TypeVar("_Day", date, datetime)
 
-_NO_NUL: Final = r"^[^\u0000]*$"
-_BLANK: Final = "".join(f"\\u{ord(character):04x}" for character in limits.WHITE_SPACE)
-_NOT_BLANK: Final = rf"^[^\u0000]*[^\u0000{_BLANK}][^\u0000]*$"
-_YEAR: Final = r"^(19|2\d)\d\d-"
+NO_NUL: Final = r"^[^\u0000]*$"
+BLANK: Final = "".join(f"\\u{ord(character):04x}" for character in limits.WHITE_SPACE)
+_NOT_BLANK: Final = rf"^[^\u0000]*[^\u0000{BLANK}][^\u0000]*$"
+YEAR: Final = r"^(19|2\d)\d\d-"
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _INSTANT: Final = re.compile(
@@ -39,13 +39,15 @@ def parse_uuid(value: object) -> UUID:
     raise broken_rule("invalid_uuid", "must be a UUID such as 01981f6e-3c00-7a3b-8a00-000000000001")
 
 
-def _refuse_nul(text: str) -> str:
+def refuse_nul(text: str) -> str:
+    """Refuse the one character that PostgreSQL cannot store."""
     if "\0" in text:
         raise broken_rule("nul_character", "must not contain the character NUL")
     return text
 
 
-def _parse_date(value: object) -> date:
+def parse_date(value: object) -> date:
+    """Read a civil day, and nothing that only looks like one: no numbers, no times."""
     if isinstance(value, str) and _DATE.fullmatch(value):
         # A day that the calendar does not have is a ValueError, and told like any other form.
         with suppress(ValueError):
@@ -83,7 +85,7 @@ def _drop_duplicates(tags: list[str]) -> list[str]:
 Title = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=limits.TITLE_MAX_LENGTH),
-    AfterValidator(_refuse_nul),
+    AfterValidator(refuse_nul),
     Field(
         description=f"What is to be done: 1 to {limits.TITLE_MAX_LENGTH} code points, after white"
         " space around it is trimmed.",
@@ -96,8 +98,8 @@ Description = Annotated[
     Annotated[
         str,
         StringConstraints(max_length=limits.DESCRIPTION_MAX_LENGTH),
-        AfterValidator(_refuse_nul),
-        Field(json_schema_extra={"pattern": _NO_NUL}),
+        AfterValidator(refuse_nul),
+        Field(json_schema_extra={"pattern": NO_NUL}),
     ]
     | None,
     Field(
@@ -117,8 +119,8 @@ Priority = Annotated[
 DueDate = Annotated[
     Annotated[
         date,
-        BeforeValidator(_parse_date),
-        WithJsonSchema({"type": "string", "format": "date", "pattern": _YEAR}),
+        BeforeValidator(parse_date),
+        WithJsonSchema({"type": "string", "format": "date", "pattern": YEAR}),
     ]
     | None,
     Field(
@@ -132,7 +134,7 @@ DueAt = Annotated[
     Annotated[
         datetime,
         BeforeValidator(parse_instant),
-        WithJsonSchema({"type": "string", "format": "date-time", "pattern": _YEAR}),
+        WithJsonSchema({"type": "string", "format": "date-time", "pattern": YEAR}),
     ]
     | None,
     Field(
@@ -146,7 +148,7 @@ DueAt = Annotated[
 Tag = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=limits.TAG_MAX_LENGTH),
-    AfterValidator(_refuse_nul),
+    AfterValidator(refuse_nul),
     Field(json_schema_extra={"pattern": _NOT_BLANK}),
 ]
 Tags = Annotated[

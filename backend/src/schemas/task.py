@@ -162,4 +162,20 @@ class TaskPage(BaseModel):
     next_cursor: str | None = Field(
         description="Send it as `cursor` for the page after this one. null: this is the last."
     )
-    total: int | None = Field(description="How many tasks there are, if that was asked for.")
+    total: int | None = Field(
+        description="How many tasks match the filters, if that was asked for."
+    )
+
+
+class TaskSummary(BaseModel):
+    """How many tasks a user has."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    total: int = Field(ge=0, description="All of them.")
+    open: int = Field(ge=0, description="Those that are not completed.")
+    completed: int = Field(ge=0, description="Those that are.")
+    overdue: int = Field(
+        ge=0, description="Open, and its instant has passed, or its day has ended in `tz`."
+    )
+    due_today: int = Field(ge=0, description="Open, and due today in `tz`, overdue or not.")

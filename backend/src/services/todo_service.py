@@ -5,21 +5,22 @@ was deleted or never existed is `TaskNotFound`, always the same.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from datetime import datetime
+from typing import Any, NamedTuple
 from uuid import UUID
 
+from psycopg.errors import InvalidParameterValue
 from sqlalchemy import Select
 from sqlmodel.ext.asyncio.session import AsyncSession
 from uuid6 import uuid7
 
 from src.database import fetch_one, fetch_optional
-from src.exceptions import CursorMismatch, TaskNotFound, VersionMismatch
-from src.schemas.fields import parse_instant, parse_uuid
+from src.exceptions import TaskNotFound, UnknownTimeZone, VersionMismatch
+from src.schemas.query import TaskListQuery
 from src.schemas.task import TaskCreate, TaskReplace, TaskUpdate
 from src.services import statements
-from src.services.cursors import decode_cursor, encode_cursor
-
-_NEWEST_FIRST: Final = "-created_at"
+from src.services.cursors import encode_cursor
+from src.services.pages import plan_page, time_and_zone
 
 
 class TaskDocument(NamedTuple):
@@ -33,11 +34,11 @@ class TaskDocument(NamedTuple):
 class TaskPage(NamedTuple):
     """One page of a list: `items` is a JSON array of tasks in UTF-8.
 
-    `version` is the number of the user's latest change. A page of a version that the caller
-    already has holds no items.
+    `version` is the number of the user's latest change, or None if the page also depends on
+    the present time. A page of a version that the caller already has holds no items.
     """
 
-    version: int
+    version: int | None
     items: bytes
     next_cursor: str | None
     total: int | None
@@ -58,25 +59,36 @@ async def create_task(session: AsyncSession, user_id: str, task: TaskCreate) -> 
 async def list_tasks(
     session: AsyncSession,
     user_id: str,
+    query: TaskListQuery,
     *,
-    limit: int,
-    cursor: str | None = None,
+    now: datetime,
     seen: frozenset[int] = frozenset(),
 ) -> TaskPage:
-    """Read one page of the user's tasks, newest first, by keyset: a row that is left alone is
-    seen exactly once, whatever else is written meanwhile, and no page costs more than another.
+    """Read one page of the user's tasks, by keyset: a row that is left alone is seen exactly
+    once, whatever else is written meanwhile.
 
     Raises:
-        CursorMismatch: `cursor` was not made for this user's list.
+        CursorMismatch: the cursor was not made for this user, these filters and this sort.
+        UnknownTimeZone: the database does not know the zone.
     """
-    parameters: dict[str, Any] = {"the_user": user_id, "limit": limit, "versions": list(seen)}
-    if cursor is not None:
-        keys = decode_cursor(cursor, user_id=user_id, query=_NEWEST_FIRST)
-        parameters |= _after(keys)
-    row = await fetch_one(session, statements.list_tasks(after=cursor is not None), parameters)
-    version, items, keys = row
-    next_cursor = keys and encode_cursor(keys, user_id=user_id, query=_NEWEST_FIRST)
-    return TaskPage(version, items, next_cursor, None)
+    shape, parameters = plan_page(user_id, query, now)
+    # What the present time decides is not what the list's version tells: it is always read.
+    parameters["versions"] = [] if query.depends_on_time else list(seen)
+    row = await _fetch_zoned(session, statements.list_tasks(shape), parameters)
+    version, items, keys, total = row
+    next_cursor = keys and encode_cursor(keys, user_id=user_id, query=query.identity)
+    return TaskPage(None if query.depends_on_time else version, items, next_cursor, total)
+
+
+async def get_summary(session: AsyncSession, user_id: str, *, tz: str, now: datetime) -> bytes:
+    """Count the user's tasks, those due today in the zone included. Gives the wire's JSON.
+
+    Raises:
+        UnknownTimeZone: the database does not know the zone.
+    """
+    parameters = {"the_user": user_id, **time_and_zone(now, tz)}
+    (counts,) = await _fetch_zoned(session, statements.GET_SUMMARY, parameters)
+    return bytes(counts)
 
 
 async def get_task(session: AsyncSession, user_id: str, task_id: UUID) -> TaskDocument:
@@ -209,10 +221,11 @@ def _new(values: Mapping[str, Any]) -> dict[str, Any]:
     return {f"new_{field}": value for field, value in values.items()}
 
 
-def _after(keys: list[Any]) -> dict[str, Any]:
-    """Read the sort keys of a cursor, which anybody may have made."""
+async def _fetch_zoned(
+    session: AsyncSession, statement: Select[*tuple[Any, ...]], parameters: dict[str, Any]
+) -> tuple[Any, ...]:
+    """Run a statement that names a zone. The database may have an older list of them."""
     try:
-        created_at, task_id = keys
-        return {"after_created_at": parse_instant(created_at), "after_id": parse_uuid(task_id)}
-    except ValueError:
-        raise CursorMismatch from None
+        return await fetch_one(session, statement, parameters)
+    except InvalidParameterValue:
+        raise UnknownTimeZone from None

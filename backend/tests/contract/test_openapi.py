@@ -3,10 +3,11 @@
 import json
 import re
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any, Final
 
 import pytest
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from src.api import health
 from src.api.errors import KINDS
@@ -14,6 +15,7 @@ from src.api.v1 import tasks
 from src.models.limits import EARLIEST_DAY, LATEST_DAY, PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX
 from src.schemas import fields
 from src.schemas.problem import PROBLEM_MEDIA_TYPE
+from src.schemas.query import TaskListQuery, TaskSummaryQuery
 from src.services import todo_service
 from tests.contract import generated
 
@@ -129,6 +131,57 @@ class TestOperation:
 
 
 class TestParameter:
+    @pytest.mark.requirement("FR-047")
+    @pytest.mark.parametrize("name", ["list_tasks", "get_summary"])
+    def test_each_of_a_query_has_an_example_that_is_taken(self, name: str) -> None:
+        schemas = parameters(OPERATIONS[name], "query")
+        examples = {parameter: schema["examples"] for parameter, schema in schemas.items()}
+        model = TaskListQuery if name == "list_tasks" else TaskSummaryQuery
+        assert set(examples) == set(model.model_fields)
+        for parameter, values in examples.items():
+            for value in values:
+                model.model_validate({parameter: json.dumps(value).strip('"')})
+
+    @pytest.mark.requirement("FR-047")
+    def test_none_of_a_query_can_be_null(self) -> None:
+        for schema in parameters(OPERATIONS["list_tasks"], "query").values():
+            assert {"type": "null"} not in schema.get("anyOf", ())
+            assert schema.get("default", "") is not None
+
+    @pytest.mark.requirement("FR-047")
+    @pytest.mark.parametrize(
+        ("name", "text", "is_taken"),
+        [
+            ("sort", "due,-priority", True),
+            ("sort", "-title,created_at,updated_at,due,priority", True),
+            ("sort", "due,-due", False),
+            ("sort", "created_at,due,created_at", False),
+            ("sort", "--due", False),
+            ("sort", "due,", False),
+            ("sort", "", False),
+            ("priority", "low,high", True),
+            ("priority", "Low", False),
+            ("tag", "a b", True),
+            ("tag", " a ,b", True),
+            ("tag", "x" * 50, True),
+            ("tag", "x" * 51, False),
+            ("tag", ",".join("x" * 20), True),
+            ("tag", ",".join("x" * 21), False),
+            ("tag", "a,", False),
+            ("tag", "a,\x85", False),
+            ("tag", "a\0b", False),
+            ("q", "\0", False),
+            ("q", " ", True),
+        ],
+    )
+    def test_a_text_is_taken_as_its_documented_pattern_says(
+        self, name: str, text: str, *, is_taken: bool
+    ) -> None:
+        schema = parameters(OPERATIONS["list_tasks"], "query")[name]
+        assert bool(re.search(schema["pattern"], text)) == is_taken
+        with nullcontext() if is_taken else pytest.raises(ValidationError):
+            TaskListQuery.model_validate({name: text})
+
     def test_the_limit_of_a_page_has_its_bounds_in_the_words_of_json_schema(self) -> None:
         limit = parameters(OPERATIONS["list_tasks"], "query")["limit"]
         assert limit["type"] == "integer"

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import uuid4
 
@@ -11,8 +12,10 @@ import pytest
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from src.api.errors import INVALID_REQUEST
+from src.schemas.query import TaskListQuery
 from src.services import statements
 from src.services.cursors import encode_cursor
+from src.services.pages import plan_page
 from tests.builders import create, path_of, problem, tasks_of
 
 pytestmark = pytest.mark.anyio
@@ -290,7 +293,7 @@ class TestCursors:
     async def test_a_forged_cursor_is_refused(
         self, client: httpx.AsyncClient, user: str, keys: bytes
     ) -> None:
-        cursor = encode_cursor(keys, user_id=user, query="-created_at")
+        cursor = encode_cursor(keys, user_id=user, query=TaskListQuery().identity)
 
         answer = await client.get(tasks_of(user), params={"cursor": cursor})
 
@@ -335,21 +338,40 @@ class TestListVersion:
         assert deleted == (200, 'W/"3"')
 
     @pytest.mark.requirement("FR-021")
+    @pytest.mark.parametrize(
+        "query",
+        [
+            {},
+            {"sort": "-updated_at"},
+            {"sort": "due,-priority", "include_total": "true", "tz": "Europe/Berlin"},
+            {"sort": "title", "q": "task", "is_completed": "false", "include_total": "true"},
+            {"due": "none", "tag": "home", "priority": "none,low", "include_total": "true"},
+            {"due_before": "2026-01-01T00:00:00Z", "created_after": "2020-01-01T00:00:00Z"},
+        ],
+        ids=str,
+    )
     @pytest.mark.parametrize(("seen", "reads_tasks"), [([2], False), ([1, 3], True)])
     def test_a_client_that_has_this_list_makes_the_database_read_no_task(
-        self, shared_database_url: str, user: str, seen: list[int], *, reads_tasks: bool
+        self,
+        shared_database_url: str,
+        user: str,
+        query: dict[str, str],
+        seen: list[int],
+        *,
+        reads_tasks: bool,
     ) -> None:
         plant(shared_database_url, user, 2)
         dialect = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # it has no types
-        statement = statements.list_tasks(after=False).compile(dialect=dialect)
-        parameters = statement.construct_params({"the_user": user, "limit": 50, "versions": seen})
+        shape, parameters = plan_page(user, TaskListQuery.model_validate(query), datetime.now(UTC))
+        statement = statements.list_tasks(shape).compile(dialect=dialect)
+        values = statement.construct_params({**parameters, "versions": seen})
         explain = "EXPLAIN (ANALYZE, FORMAT JSON) " + str(statement)
 
         with psycopg.connect(shared_database_url) as connection:
-            (plans,) = connection.execute(explain.encode(), parameters).fetchall()[0]
+            (plans,) = connection.execute(explain.encode(), values).fetchall()[0]
 
         scans = [node for node in nodes(plans[0]["Plan"]) if node.get("Relation Name") == "tasks"]
-        assert scans
+        assert len(scans) == (2 if shape.include_total else 1)
         assert any(node["Actual Loops"] for node in scans) == reads_tasks
 
 

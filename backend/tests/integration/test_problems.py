@@ -712,6 +712,7 @@ class TestQueryParameters:
 
 ALLOWED: Final = {
     "/api/v1/alice/tasks": "GET, HEAD, POST",
+    "/api/v1/alice/tasks/summary": "GET, HEAD",
     f"/api/v1/alice/tasks/{NO_TASK}": "DELETE, GET, HEAD, PATCH, PUT",
     f"/api/v1/alice/tasks/{NO_TASK}/complete": "PATCH",
     "/health": "GET, HEAD",

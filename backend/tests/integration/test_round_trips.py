@@ -12,10 +12,14 @@ Before the first statement of a process SQLAlchemy asks the server four things a
 
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final, NamedTuple
+from urllib.parse import parse_qsl
 
 import httpx
 import pytest
+from pydantic_core import to_json
 
+from src.schemas.query import TaskListQuery
+from src.services.cursors import encode_cursor
 from tests.builders import REPLACEMENT
 from tests.processes import serving
 from tests.wire import Flight, Wire
@@ -33,11 +37,23 @@ class Operation(NamedTuple):
     headers: Mapping[str, str] = {}
 
 
+EVERYTHING: Final = (
+    "?limit=1&include_total=true&tz=Europe/Berlin&sort=due,-priority,title&is_completed=false"
+    "&priority=none,high&tag=home&q=wash&due_after=2026-01-01&due_before=2027-01-01T00:00:00Z"
+    "&created_after=2000-01-01T00:00:00Z&created_before=2900-01-01T00:00:00Z"
+    "&updated_after=2000-01-01T00:00:00Z"
+)
 SUCCESSES: Final = {
     "create": Operation(201, "POST", "", {"title": "Buy milk"}),
     "list the first page": Operation(200, "GET", "?limit=2"),
     "list the next page": Operation(200, "GET", "?limit=2&cursor={next_cursor}"),
     "list what is known": Operation(304, "GET", "", None, {"If-None-Match": "{list_tag}"}),
+    "list by all there is": Operation(200, "GET", EVERYTHING),
+    "list the next page by all there is": Operation(200, "GET", EVERYTHING + "{everything_next}"),
+    "list what is due": Operation(200, "GET", "?due=overdue&sort=due&tz=Europe/Berlin"),
+    "list what is due and known": Operation(304, "GET", "?due=none", None, {"If-None-Match": "*"}),
+    "count": Operation(200, "GET", "/summary?tz=Asia/Kathmandu"),
+    "count what is known": Operation(304, "GET", "/summary", None, {"If-None-Match": "*"}),
     "get": Operation(200, "GET"),
     "get what is known": Operation(304, "GET", headers={"If-None-Match": '"{version}"'}),
     "replace": Operation(200, "PUT", body=REPLACEMENT),
@@ -93,11 +109,24 @@ class Counter(NamedTuple):
 
     async def _prepare(self) -> dict[str, Any]:
         """Make three tasks, so that there is a next page; tell what is known of them."""
+        body = {"title": "Wash up", "tags": ["home"], "due_date": "2026-06-01"}
         for _ in range(3):
-            task = (await self.client.post(self.tasks, json={"title": "Wash up"})).json()
+            task = (await self.client.post(self.tasks, json=body)).json()
         page = await self.client.get(self.tasks, params={"limit": 1})
-        no_id = "01981f6e-3c00-7a3b-8a00-000000000000"
-        return {**task, **page.json(), "list_tag": page.headers["etag"], "no_id": no_id}
+        return {
+            **task,
+            **page.json(),
+            "list_tag": page.headers["etag"],
+            "no_id": "01981f6e-3c00-7a3b-8a00-000000000000",
+            "everything_next": self._next_of_everything(),
+        }
+
+    def _next_of_everything(self) -> str:
+        """Make the cursor without a request: that would prepare the statement under test."""
+        user = self.tasks.split("/")[3]
+        query = TaskListQuery.model_validate(dict(parse_qsl(EVERYTHING[1:])))
+        keys = ["2026-06-01", None, "none", "Wash up", "01981f6e-3c00-7a3b-8a00-000000000000"]
+        return "&cursor=" + encode_cursor(to_json(keys), user_id=user, query=query.identity)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import pytest
 from pydantic_core import PydanticCustomError
 
-from src.api.conditional import ANY_VERSION, parse_entity_tags, parse_if_match
+from src.api.conditional import ANY_TAG, parse_entity_tags, parse_if_match, versions_in
 
 
 class TestEntityTags:
@@ -26,7 +26,8 @@ class TestEntityTags:
         ids=str,
     )
     def test_name_versions(self, lines: list[str], versions: set[int]) -> None:
-        assert parse_entity_tags(lines) == frozenset(versions)
+        assert parse_entity_tags(lines) == frozenset(map(str, versions))
+        assert versions_in(parse_entity_tags(lines)) == frozenset(versions)
         assert parse_if_match(lines) == frozenset(versions)
 
     @pytest.mark.requirement("FR-017", "FR-018")
@@ -37,6 +38,9 @@ class TestEntityTags:
             '"x"',
             '"7x"',
             '"x7"',
+            '"07"',
+            '"00"',
+            '"\xb2"',
             '"-7"',
             '"+7"',
             '"7.0"',
@@ -51,18 +55,34 @@ class TestEntityTags:
         ],
         ids=lambda line: ascii(line[:20]),
     )
-    def test_of_others_are_valid_and_name_none(self, line: str) -> None:
-        assert parse_entity_tags([line]) == frozenset()
-        assert parse_entity_tags([f'{line}, "7"']) == frozenset({7})
+    def test_of_others_are_valid_and_name_no_version(self, line: str) -> None:
+        assert versions_in(parse_entity_tags([line])) == frozenset()
+        assert versions_in(parse_entity_tags([f'{line}, "7"'])) == frozenset({7})
         assert parse_if_match([line]) == frozenset()
+
+    @pytest.mark.requirement("FR-021")
+    @pytest.mark.parametrize(
+        ("line", "tags"),
+        [
+            ('W/"0a1b"', {"0a1b"}),
+            ('"0a1b-gzip"', {"0a1b"}),
+            ('W/"0a1b--gzip", "x"', {"0a1b", "x"}),
+            ('"07"', {"07"}),
+            ('"a,b"', {"a,b"}),
+            ('""', {""}),
+        ],
+    )
+    def test_are_opaque_but_for_what_proxies_add(self, line: str, tags: set[str]) -> None:
+        assert parse_entity_tags([line]) == tags
 
     @pytest.mark.requirement("FR-017", "FR-018")
     @pytest.mark.parametrize("lines", [["*"], [" * "]], ids=str)
     def test_may_be_any(self, lines: list[str]) -> None:
-        versions = parse_entity_tags(lines)
+        tags = parse_entity_tags(lines)
 
-        assert versions is ANY_VERSION
-        assert all(version in versions for version in (0, 1, 2**63))
+        assert tags is ANY_TAG
+        assert all(tag in tags for tag in ("0", "1", str(2**63), "x", ""))
+        assert versions_in(tags) == frozenset()
         assert parse_if_match(lines) is None
 
     @pytest.mark.requirement("FR-018", "FR-023")
@@ -105,4 +125,4 @@ class TestEntityTags:
     @pytest.mark.parametrize("line", ['"7",', ', "7"', '"7", , "8"', '"7"\t,,"8"'])
     def test_may_have_empty_elements_between_them(self, line: str) -> None:
         """RFC 9110, section 5.6.1.2: a recipient must parse and ignore them."""
-        assert 7 in parse_entity_tags([line])
+        assert "7" in parse_entity_tags([line])

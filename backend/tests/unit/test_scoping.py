@@ -1,5 +1,6 @@
 """The watch on the statements: what it must notice, and what it must let through."""
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
@@ -24,7 +25,10 @@ from sqlalchemy.orm import aliased
 from sqlalchemy.sql.expression import ClauseElement
 
 from src.models.task import Task, metadata
+from src.schemas.parameters import SORT_FIELDS, sort_keys
 from src.services import statements
+from src.services.statements import ListShape
+from src.services.statements.filters import FILTERS
 from tests.scoping import USER_PARAMETER, unscoped_tables
 
 tasks: Final = metadata.tables["tasks"]
@@ -157,6 +161,20 @@ class TestScopedStatements:
             assert unscoped_tables(statement) == [], str(statement)
 
 
+def _list_shapes() -> Iterator[ListShape]:
+    """Give every filter, alone and with all others, and every sort, from every place on."""
+    every = frozenset(FILTERS)
+    default = sort_keys("-created_at")
+    for filters in (*(frozenset([name]) for name in every), every):
+        yield ListShape(default, filters, None, include_total=True)
+    for field in SORT_FIELDS:
+        for sort in (sort_keys(field), sort_keys(f"-{field}")):
+            columns = statements.sort_columns(sort)
+            for is_null in (False, True):
+                nulls = tuple(is_null and column.is_nullable for column in columns)
+                yield ListShape(sort, frozenset(), nulls, include_total=True)
+
+
 def _built_by(name: str) -> list[Select[Any]]:
     """All statements, or enough of them, that a name of the module stands for."""
     fields = statements.WRITABLE
@@ -168,11 +186,11 @@ def _built_by(name: str) -> list[Select[Any]]:
                 for some in ((), fields, *((field,) for field in fields))
             ]
         case "list_tasks":
-            return [statements.list_tasks(after=after) for after in (False, True)]
+            return [statements.list_tasks(shape) for shape in _list_shapes()]
         case "TOGGLE_TASK" | "DELETE_TASK":
             return [*getattr(statements, name).values()]
-        case "CREATE_TASK" | "GET_TASK":
+        case "CREATE_TASK" | "GET_TASK" | "GET_SUMMARY":
             return [getattr(statements, name)]
-        case "WRITABLE":
+        case "WRITABLE" | "ListShape" | "sort_columns":
             return []
     pytest.fail(f"{name} is not looked at here")

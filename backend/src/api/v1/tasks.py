@@ -6,10 +6,18 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Body, Query, Request, Response
 from pydantic import WithJsonSchema
 
-from src.api.conditional import IfMatch, IfNoneMatch, list_response, task_response
-from src.api.deps import SessionDep, TaskId, UserId
+from src.api.conditional import (
+    IfMatch,
+    IfNoneMatch,
+    list_response,
+    summary_response,
+    task_response,
+    versions_in,
+)
+from src.api.deps import Now, SessionDep, TaskId, UserId
 from src.api.documentation import (
     BODY,
+    SUMMARY_READ,
     TASK_CREATED,
     TASK_DELETED,
     TASK_READ,
@@ -21,8 +29,16 @@ from src.api.documentation import (
 )
 from src.api.errors import DATABASE_UNAVAILABLE, TASK_NOT_FOUND, VERSION_MISMATCH
 from src.api.routing import MERGE_PATCH, StrictRoute
-from src.schemas.query import TaskListQuery
-from src.schemas.task import Task, TaskCompletion, TaskCreate, TaskPage, TaskReplace, TaskUpdate
+from src.schemas.query import TaskListQuery, TaskSummaryQuery
+from src.schemas.task import (
+    Task,
+    TaskCompletion,
+    TaskCreate,
+    TaskPage,
+    TaskReplace,
+    TaskSummary,
+    TaskUpdate,
+)
 from src.services import todo_service
 
 router: Final = APIRouter(
@@ -57,22 +73,39 @@ async def list_tasks(
     session: SessionDep,
     user_id: UserId,
     query: Annotated[TaskListQuery, Query()],
+    now: Now,
     if_none_match: IfNoneMatch,
 ) -> Response:
-    """List the user's tasks, newest first, in pages.
+    """List the user's tasks: those that match all filters, in any order, in pages.
 
     Follow `next_cursor`, or the `Link` header, to the end: every task that is left alone
-    meanwhile is seen exactly once, and the last page costs what the first one costs.
+    meanwhile is seen exactly once. Ranges are half-open (after is inclusive, before is not),
+    and a task that lacks the time in question matches none.
     """
-    page = await todo_service.list_tasks(
-        session, user_id, limit=query.limit, cursor=query.cursor, seen=if_none_match
-    )
-    parameters = urlencode({"limit": query.limit, "cursor": page.next_cursor})
-    return list_response(page, seen=if_none_match, next_page=f"{_path(request)}?{parameters}")
+    seen = versions_in(if_none_match)
+    page = await todo_service.list_tasks(session, user_id, query, now=now, seen=seen)
+    return list_response(page, seen=if_none_match, next_page=_next_page(request, page.next_cursor))
 
 
 @router.get(
-    "/{task_id}",
+    "/summary",
+    response_model=TaskSummary,
+    responses=SUMMARY_READ | problems(DATABASE_UNAVAILABLE),
+)
+async def get_summary(
+    session: SessionDep,
+    user_id: UserId,
+    query: Annotated[TaskSummaryQuery, Query()],
+    now: Now,
+    if_none_match: IfNoneMatch,
+) -> Response:
+    """Count the user's tasks, and of the open ones those overdue and those due today."""
+    summary = await todo_service.get_summary(session, user_id, tz=query.tz, now=now)
+    return summary_response(summary, seen=if_none_match)
+
+
+@router.get(
+    "/{task_id:task_id}",
     response_model=Task,
     responses=TASK_READ | problems(TASK_NOT_FOUND, DATABASE_UNAVAILABLE),
 )
@@ -88,7 +121,7 @@ async def get_task(
 
 
 @router.put(
-    "/{task_id}",
+    "/{task_id:task_id}",
     response_model=Task,
     responses=TASK_WRITTEN
     | problems(*BODY, TASK_NOT_FOUND, VERSION_MISMATCH, DATABASE_UNAVAILABLE),
@@ -109,7 +142,7 @@ async def replace_task(
 
 
 @router.patch(
-    "/{task_id}",
+    "/{task_id:task_id}",
     response_model=Task,
     responses=TASK_WRITTEN
     | problems(*BODY, TASK_NOT_FOUND, VERSION_MISMATCH, DATABASE_UNAVAILABLE),
@@ -128,7 +161,7 @@ async def update_task(
 
 
 @router.patch(
-    "/{task_id}/complete",
+    "/{task_id:task_id}/complete",
     response_model=Task,
     responses=TASK_WRITTEN
     | problems(*BODY, TASK_NOT_FOUND, VERSION_MISMATCH, DATABASE_UNAVAILABLE),
@@ -154,7 +187,7 @@ async def complete_task(
 
 
 @router.delete(
-    "/{task_id}",
+    "/{task_id:task_id}",
     status_code=204,
     responses=TASK_DELETED | problems(TASK_NOT_FOUND, VERSION_MISMATCH, DATABASE_UNAVAILABLE),
 )
@@ -170,3 +203,8 @@ def _path(request: Request) -> str:
     """The path as the client wrote it, percent-encoded."""
     path: bytes = request.scope["raw_path"]
     return path.decode("ascii")
+
+
+def _next_page(request: Request, cursor: str | None) -> str:
+    """The same request with another cursor."""
+    return f"{_path(request)}?{urlencode({**request.query_params, 'cursor': cursor})}"

@@ -4,7 +4,8 @@ They are built once, with bind parameters. Tasks leave the database as the JSON 
 rendered by PostgreSQL: nothing is built, checked or serialised again on the way out (ADR 0009).
 """
 
-from src.services.statements.lists import list_tasks
+from src.services.statements.lists import GET_SUMMARY, ListShape, list_tasks
+from src.services.statements.sorts import sort_columns
 from src.services.statements.tasks import (
     CREATE_TASK,
     DELETE_TASK,
@@ -17,9 +18,12 @@ from src.services.statements.tasks import (
 __all__ = [
     "CREATE_TASK",
     "DELETE_TASK",
+    "GET_SUMMARY",
     "GET_TASK",
     "TOGGLE_TASK",
     "WRITABLE",
+    "ListShape",
     "list_tasks",
+    "sort_columns",
     "update_task",
 ]

@@ -1,0 +1,252 @@
+"""Any list is what the model in plain Python says: the same tasks in the same order, page by page.
+
+The tasks of a data set collide on purpose: few titles, times and days, and the queries ask
+for just those, so that ties, ends of ranges and nulls are met all the time.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from src.main import create_app
+from tests import model
+from tests.answers import check_answer
+from tests.builders import tasks_of
+from tests.conftest import make_settings
+
+EXAMPLES: Final = 1100  # in each of the two tests
+DATA_SETS: Final = 120
+LARGEST: Final = 20
+
+TITLES: Final = [
+    "a",
+    "A",
+    "b",
+    "B_",
+    "50% off",
+    "5 off",
+    "b\\a",
+    "é",
+    "É",
+    "ß",
+    "日本",
+    "z🥛",
+    "zz",
+]
+TEXTS: Final = ["a", "%", "_", "\\", "É", "é", "0%", "日", "🥛", "ZZ", "off", "x y", "nowhere", "'"]
+TAGS: Final = ["home", "Home", "a b", "%", "日本", "{x}", '"']
+ZONES: Final = ["UTC", "Europe/Berlin", "America/St_Johns", "Pacific/Kiritimati", "Asia/Kathmandu"]
+MOMENT: Final = datetime(2026, 3, 29, 1, tzinfo=UTC)  # when the clocks change in Berlin
+TIMES: Final = [
+    MOMENT + step
+    for step in (
+        *(timedelta(hours=hours) for hours in (-49, -25, -14, -1, 0, 1, 10, 23, 24, 40)),
+        timedelta(microseconds=-1),
+        timedelta(microseconds=1),
+    )
+]
+DAYS: Final = [date(2026, 3, day) for day in (27, 28, 29, 30, 31)]
+FIELDS: Final = ["created_at", "updated_at", "due", "priority", "title"]
+
+
+def data_set(seed: int) -> list[model.Row]:
+    """Make up some tasks: the same ones for the same seed."""
+    draw = random.Random(seed)  # noqa: S311 — it only has to be the same again
+    tasks = []
+    for version in range(1, draw.randint(0, LARGEST) + 1):
+        dues: list[dict[str, Any]] = [
+            {},
+            {"due_date": draw.choice(DAYS)},
+            {"due_at": draw.choice(TIMES)},
+        ]
+        tasks.append(
+            model.row(
+                version,
+                id=UUID(int=draw.getrandbits(128), version=4),
+                title=draw.choice(TITLES),
+                description=draw.choice([None, "", *TEXTS]),
+                is_completed=draw.random() < 0.4,
+                priority=draw.choice(model.PRIORITIES),
+                tags=draw.sample(TAGS, draw.choice([0, 0, 1, 2, 3])),
+                created_at=draw.choice(TIMES),
+                updated_at=draw.choice(TIMES),
+                **draw.choice(dues),
+            )
+        )
+    return tasks
+
+
+EITHER_WAY: Final = [key for field in FIELDS for key in (field, f"-{field}")]
+COMBINED: Final = [
+    *("due,-priority", "-due,title", "-priority,due", "priority,-due,created_at"),
+    *("title,-due", "-title,-updated_at", "updated_at,priority", "-updated_at,-due,-priority"),
+    *("created_at,title", "-created_at,title", "priority,title,due", "-priority,-title"),
+]
+sorts: Final = st.sampled_from([*EITHER_WAY, *COMBINED])
+FILTERS: Final[dict[str, st.SearchStrategy[Any]]] = {
+    "is_completed": st.booleans(),
+    "priority": st.lists(st.sampled_from(model.PRIORITIES), min_size=1, max_size=3),
+    "tag": st.lists(st.sampled_from(TAGS), min_size=1, max_size=2),
+    "q": st.sampled_from(TEXTS),
+    "due": st.sampled_from(["overdue", "today", "upcoming", "none"]),
+    "due_before": st.sampled_from([*DAYS, *TIMES]),
+    "due_after": st.sampled_from([*DAYS, *TIMES]),
+    "created_before": st.sampled_from(TIMES),
+    "created_after": st.sampled_from(TIMES),
+    "updated_after": st.sampled_from(TIMES),
+}
+some_filters: Final = st.lists(st.sampled_from(sorted(FILTERS)), max_size=3, unique=True).flatmap(
+    lambda names: st.fixed_dictionaries({name: FILTERS[name] for name in names})
+)
+seeds: Final = st.integers(0, DATA_SETS - 1)
+
+
+class Ground:
+    """An app, and data sets that are planted when they are first asked for."""
+
+    def __init__(self, runner: asyncio.Runner, app: FastAPI, client: httpx.AsyncClient) -> None:
+        self.runner = runner
+        self.client = client
+        self.now = MOMENT
+        self._planted: dict[int, tuple[str, list[model.Row]]] = {}
+        app.state.clock = lambda: self.now
+
+    def data_set(self, seed: int, database_url: str) -> tuple[str, list[model.Row]]:
+        if seed not in self._planted:
+            user = f"model-{seed}"
+            tasks = data_set(seed)
+            model.plant(database_url, user, tasks)
+            self._planted[seed] = user, tasks
+        return self._planted[seed]
+
+    def walk(self, user: str, query: dict[str, Any], limit: int) -> tuple[list[str], set[Any]]:
+        """Follow the cursors; give the ids of all tasks, and the totals that were told."""
+
+        async def follow() -> tuple[list[str], set[Any]]:
+            parameters = {**model.on_the_wire(query), "limit": str(limit)}
+            ids: list[str] = []
+            totals = set()
+            while True:
+                answer = await self.client.get(tasks_of(user), params=parameters)
+                assert answer.status_code == 200, answer.text
+                page = answer.json()
+                ids += [task["id"] for task in page["items"]]
+                totals.add(page["total"])
+                assert len(page["items"]) == limit or page["next_cursor"] is None
+                if page["next_cursor"] is None:
+                    return ids, totals
+                parameters["cursor"] = page["next_cursor"]
+
+        return self.runner.run(follow())
+
+    def summary(self, user: str, zone: str) -> Any:
+        async def ask() -> Any:
+            return (await self.client.get(f"{tasks_of(user)}/summary", params={"tz": zone})).json()
+
+        return self.runner.run(ask())
+
+
+@pytest.fixture
+def every_statement_is_scoped() -> None:
+    """Lift the watch: nearly every statement here is a new one, and to read it takes longer
+    than all else. `test_scoping` reads the statements of all filters and sorts.
+    """
+
+
+@pytest.fixture(scope="module")
+def model_database_url(make_database: Callable[[], str]) -> str:
+    return make_database()
+
+
+@pytest.fixture(scope="module")
+def ground(model_database_url: str) -> Iterator[Ground]:
+    app = create_app(make_settings(model_database_url, db_pool_size=1))
+    transport = httpx.ASGITransport(app)
+    hooks: dict[str, list[Any]] = {"response": [check_answer]}
+    client = httpx.AsyncClient(transport=transport, base_url="http://test", event_hooks=hooks)
+    with asyncio.Runner() as runner:
+        lifespan = app.router.lifespan_context(app)
+        runner.run(lifespan.__aenter__())
+        yield Ground(runner, app, client)
+        runner.run(client.aclose())
+        runner.run(lifespan.__aexit__(None, None, None))
+
+
+thorough: Final = settings(
+    max_examples=EXAMPLES,
+    database=None,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.generate, Phase.shrink],
+    suppress_health_check=[HealthCheck.too_slow],
+)
+
+
+@pytest.mark.requirement("FR-047", "FR-048", "FR-049", "SC-007")
+class TestEveryList:
+    @given(
+        seed=seeds,
+        filters=some_filters,
+        sort=sorts,
+        tz=st.sampled_from(ZONES),
+        limit=st.sampled_from([4, 6, 9, 1000]),
+        now=st.sampled_from(TIMES),
+    )
+    @thorough
+    def test_is_what_the_model_says(
+        self,
+        ground: Ground,
+        model_database_url: str,
+        seed: int,
+        filters: dict[str, Any],
+        sort: str,
+        tz: str,
+        limit: int,
+        now: datetime,
+    ) -> None:
+        user, tasks = ground.data_set(seed, model_database_url)
+        ground.now = now
+        query = {**filters, "sort": sort, "tz": tz}
+        expected = [str(task["id"]) for task in model.listed(tasks, query, now)]
+
+        ids, totals = ground.walk(user, {**query, "include_total": True}, limit)
+
+        assert ids == expected
+        assert totals == {len(expected)}
+
+    @given(
+        seed=seeds,
+        sort=sorts,
+        tz=st.sampled_from(ZONES),
+        limit=st.sampled_from([3, 5, 7]),
+        now=st.sampled_from(TIMES),
+    )
+    @thorough
+    def test_has_a_summary_that_counts_it(
+        self,
+        ground: Ground,
+        model_database_url: str,
+        seed: int,
+        sort: str,
+        tz: str,
+        limit: int,
+        now: datetime,
+    ) -> None:
+        user, tasks = ground.data_set(seed, model_database_url)
+        ground.now = now
+        query = {"sort": sort, "tz": tz}
+
+        ids, totals = ground.walk(user, query, limit)
+
+        assert ids == [str(task["id"]) for task in model.listed(tasks, query, now)]
+        assert totals == {None}
+        assert ground.summary(user, tz) == model.summary(tasks, tz, now)
