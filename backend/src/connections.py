@@ -27,8 +27,8 @@ CONNECTION_OPTIONS: Final = {
 _OPEN: Final = (TransactionStatus.INTRANS, TransactionStatus.INERROR)
 
 
-class JsonBytesLoader(Loader):
-    """JSON that PostgreSQL rendered goes out as it is: never parsed, so never rebuilt."""
+class BytesLoader(Loader):
+    """What PostgreSQL rendered goes out as it is: never decoded or parsed, so never rebuilt."""
 
     def load(self, data: Buffer) -> bytes:
         """Take the text as it came."""
@@ -103,7 +103,8 @@ def is_dead(connection: AsyncConnection[Any]) -> bool:
 def connection_options(url: str) -> dict[str, Any]:
     """Give the options of a connection to this database, beyond what its URL says."""
     adapters = AdaptersMap(psycopg.adapters)
-    adapters.register_loader("json", JsonBytesLoader)
+    for rendered in ("json", "text"):
+        adapters.register_loader(rendered, BytesLoader)
     return {
         **CONNECTION_OPTIONS,
         "autocommit": True,

@@ -11,6 +11,7 @@ from sqlalchemy import (
     ARRAY,
     Integer,
     Select,
+    Text,
     all_,
     and_,
     bindparam,
@@ -76,7 +77,10 @@ def list_tasks(shape: ListShape) -> Select[tuple[int, bytes, bytes | None, int |
         .subquery("rows")
     )
     page = select(rows, func.row_number().over().label("position")).subquery("page")
-    documents = func.json_agg(aggregate_order_by(page.c.task, page.c.position), type_=JSON)
+    # Joined as text: `json_agg` would copy each task once more, and take a third longer.
+    documents = func.string_agg(
+        page.c.task, aggregate_order_by(literal_column("','", Text), page.c.position)
+    ).filter(page.c.position <= _LIMIT)
     last = (
         # Written here, for the few rows of the page: above, it would be for all that are sorted.
         func.json_agg(func.json_build_array(*(as_key(page.c[key.name]) for key in keys)))
@@ -86,9 +90,7 @@ def list_tasks(shape: ListShape) -> Select[tuple[int, bytes, bytes | None, int |
     total = select(func.count()).select_from(tasks).where(*matching).scalar_subquery()
     return select(
         version,
-        func.coalesce(
-            documents.filter(page.c.position <= _LIMIT), literal_column("'[]'::json", JSON)
-        ),
+        func.concat("[", documents, "]", type_=Text),
         case((func.count() > _LIMIT, last)),
         total if shape.include_total else literal_column("NULL::bigint", BIGINT),
     ).select_from(page)

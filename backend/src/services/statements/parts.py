@@ -8,11 +8,11 @@ from sqlalchemy import (
     Text,
     Uuid,
     bindparam,
+    cast,
     func,
     literal_column,
     select,
 )
-from sqlalchemy.dialects.postgresql import JSON
 
 from src.models.task import USER_ID, Task, TaskList, TaskTombstone
 
@@ -52,6 +52,5 @@ def document(task: FromClause) -> ColumnElement[bytes]:
         instant(c.updated_at).label("updated_at"),
     ).correlate(task)
     row = wire.subquery("wire")
-    return (
-        select(func.row_to_json(row.table_valued(), type_=JSON)).correlate(task).scalar_subquery()
-    )
+    rendered = cast(func.row_to_json(row.table_valued()), Text)
+    return select(rendered).correlate(task).scalar_subquery()
