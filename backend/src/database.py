@@ -10,9 +10,9 @@ from os import dup
 from socket import SHUT_RDWR, socket
 from time import monotonic
 from types import TracebackType
-from typing import Any, Final, Self, cast
+from typing import Any, Final, NamedTuple, Self, cast
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, Error
 from psycopg.errors import OperationalError, ReadOnlySqlTransaction
 from psycopg_pool import AsyncConnectionPool
 from sqlalchemy import Select
@@ -23,6 +23,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from src.connections import DIALECT, PooledConnection, connection_options, is_dead
 from src.exceptions import DatabaseUnavailable
+from src.retry import Tries
 
 RECONNECT_TIMEOUT: Final = 2.0
 """Seconds for which the pool goes on trying to connect by itself. Afterwards the next
@@ -30,6 +31,10 @@ request makes it try again at once, where a longer patience would be asleep in i
 
 STATEMENT_PATIENCE: Final = 6.0
 """Seconds after which a statement is given up: one more than the server gives it itself."""
+
+
+# SQLAlchemy reports what the pool says (there is no connection), psycopg the rest.
+_UNAVAILABLE: Final = (DBAPIError, OperationalError, ReadOnlySqlTransaction)
 
 
 class Database:
@@ -84,42 +89,91 @@ class Database:
         return AsyncSession(self._engine, expire_on_commit=False, autoflush=False)
 
 
-async def fetch_optional(
-    session: AsyncSession, statement: Select[*tuple[Any, ...]], parameters: Mapping[str, Any]
-) -> tuple[Any, ...] | None:
+class Fetched(NamedTuple):
+    """What a statement gave, and whether an earlier try of it may have been executed as well."""
+
+    row: tuple[Any, ...] | None
+    is_repeated: bool
+
+
+async def fetch(
+    session: AsyncSession,
+    statement: Select[*tuple[Any, ...]],
+    parameters: Mapping[str, Any],
+    *,
+    is_repeatable: bool = False,
+) -> Fetched:
     """Run a statement that gives one row at most. This is the only door to the database.
 
-    The session gives the connection, in its one transaction; psycopg runs the statement on it.
-    For the one row that a request needs, SQLAlchemy's own execution (a context, a result and
-    its metadata, a second greenlet) would cost more than the statement's whole way to the
-    server and back: `make bench` tells.
+    A statement that was surely not executed is tried again on another connection. One of
+    which nobody knows is tried again only if it `is_repeatable`: if to do it twice is to do
+    it once (ADR 0012).
 
     Raises:
         DatabaseUnavailable: it did not answer, or not within the time limits.
     """
     query, constants = compile_statement(statement)
-    try:
-        connection = await _driver_connection(session)
-        limit = get_running_loop().call_later(STATEMENT_PATIENCE, _cut, connection)
+    values = {**constants, **parameters}
+    tries = Tries(is_repeatable=is_repeatable)
+    while True:
         try:
-            cursor = await connection.execute(query, {**constants, **parameters})
-            return await cursor.fetchone()
-        finally:
-            limit.cancel()
-    except (DBAPIError, OperationalError, ReadOnlySqlTransaction) as error:
-        # SQLAlchemy reports what the pool says (there is no connection), psycopg the rest.
-        raise DatabaseUnavailable from error
+            return Fetched(await _run(session, query, values), tries.is_uncertain)
+        except (DBAPIError, Error) as error:
+            if not tries.allow_another(error):
+                if isinstance(error, _UNAVAILABLE):
+                    raise DatabaseUnavailable from error
+                raise
+        await _leave_connection(session)
+        await tries.pause()
+
+
+async def _run(
+    session: AsyncSession, query: str, values: Mapping[str, Any]
+) -> tuple[Any, ...] | None:
+    """Run a statement once.
+
+    The session gives the connection, in its one transaction; psycopg runs the statement on it.
+    For the one row that a request needs, SQLAlchemy's own execution (a context, a result and
+    its metadata, a second greenlet) would cost more than the statement's whole way to the
+    server and back: `make bench` tells.
+    """
+    connection = await _driver_connection(session)
+    limit = get_running_loop().call_later(STATEMENT_PATIENCE, _cut, connection)
+    try:
+        cursor = await connection.execute(query, values)
+        return await cursor.fetchone()
+    finally:
+        limit.cancel()
+
+
+async def fetch_optional(
+    session: AsyncSession,
+    statement: Select[*tuple[Any, ...]],
+    parameters: Mapping[str, Any],
+    *,
+    is_repeatable: bool = False,
+) -> tuple[Any, ...] | None:
+    """Run a statement that gives one row at most, where it does not matter which try did it.
+
+    Raises:
+        DatabaseUnavailable: the database did not answer, or not within the time limits.
+    """
+    return (await fetch(session, statement, parameters, is_repeatable=is_repeatable)).row
 
 
 async def fetch_one(
-    session: AsyncSession, statement: Select[*tuple[Any, ...]], parameters: Mapping[str, Any]
+    session: AsyncSession,
+    statement: Select[*tuple[Any, ...]],
+    parameters: Mapping[str, Any],
+    *,
+    is_repeatable: bool = False,
 ) -> tuple[Any, ...]:
     """Run a statement that always gives one row.
 
     Raises:
         DatabaseUnavailable: the database did not answer, or not within the time limits.
     """
-    row = await fetch_optional(session, statement, parameters)
+    row, _ = await fetch(session, statement, parameters, is_repeatable=is_repeatable)
     assert row is not None, "the statement gives one row, whatever is stored"  # noqa: S101 — an invariant
     return row
 
@@ -141,6 +195,15 @@ async def _driver_connection(session: AsyncSession) -> AsyncConnection[tuple[Any
     assert connection is not None, "a session that is in use has one"  # noqa: S101 — an invariant
     driver_connection: Any = connection.connection.driver_connection
     return cast("AsyncConnection[tuple[Any, ...]]", driver_connection)
+
+
+async def _leave_connection(session: AsyncSession) -> None:
+    """Close the connection that a statement failed on: the next one takes another.
+
+    Also one that seems well: it may hold the prepared plan that failed.
+    """
+    (await _driver_connection(session)).pgconn.finish()
+    await session.close()
 
 
 def _cut(connection: AsyncConnection[Any]) -> None:

@@ -2,7 +2,10 @@
 
 TaskError
 ├── TaskNotFound           no such task for this user
+├── TaskDeleted            the task that this key made was deleted
 ├── VersionMismatch        the task is not at a version that the caller named
+│   └── TaskExists         it should have been new
+├── IdempotencyKeyReused   the key made a task from another request
 ├── CursorMismatch         the cursor does not belong to this list
 └── UnknownTimeZone        the database does not know the time zone
 DatabaseUnavailable        the database cannot answer now; nothing is known to be wrong
@@ -23,6 +26,12 @@ class TaskNotFound(TaskError):
     code = "task_not_found"
 
 
+class TaskDeleted(TaskError):
+    """The task that this idempotency key made was deleted: it is not made again."""
+
+    code = "task_deleted"
+
+
 class VersionMismatch(TaskError):
     """The task is not at a version that the caller named; `current` is the task as it is."""
 
@@ -32,6 +41,18 @@ class VersionMismatch(TaskError):
         super().__init__(version)
         self.version = version
         self.current = current
+
+
+class TaskExists(VersionMismatch):
+    """The task should have been new; `current` is the one that is there."""
+
+    code = "task_exists"
+
+
+class IdempotencyKeyReused(TaskError):
+    """The key has made a task before, from another body."""
+
+    code = "idempotency_key_reused"
 
 
 class CursorMismatch(TaskError):

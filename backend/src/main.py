@@ -17,7 +17,14 @@ from src.api.v1 import tasks
 from src.config import Settings
 from src.database import Database
 
-_EXPOSED_HEADERS: Final = ("ETag", "Link", "Location", "Retry-After", "X-Request-ID")
+_EXPOSED_HEADERS: Final = (
+    "ETag",
+    "Idempotency-Replayed",
+    "Link",
+    "Location",
+    "Retry-After",
+    "X-Request-ID",
+)
 
 
 def _calm_the_collector() -> None:

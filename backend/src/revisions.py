@@ -40,7 +40,7 @@ async def current(session: AsyncSession) -> str | None:
         DatabaseUnavailable: the database did not answer.
     """
     try:
-        row = await fetch_optional(session, _CURRENT, {})
+        row = await fetch_optional(session, _CURRENT, {}, is_repeatable=True)
     except ProgrammingError:  # no such table: nothing was ever migrated here
         return None
     return None if row is None else str(row[0])

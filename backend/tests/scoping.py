@@ -21,6 +21,7 @@ USER_PARAMETER: Final = "the_user"
 _NAMES: Final = re.compile(rf"\b({'|'.join(metadata.tables)})\b")
 
 
+# Statements are built once and kept, and reading one takes longer than running it.
 @lru_cache(maxsize=1024)
 def unscoped_tables(statement: ClauseElement) -> list[str]:
     """Name the user tables that some part of the statement touches without its user."""

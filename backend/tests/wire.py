@@ -6,8 +6,10 @@ suffer, it suffers in `_Client.message` or `_Server.message`.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from types import TracebackType
 from typing import Final, Self, cast
 from urllib.parse import urlsplit, urlunsplit
@@ -19,10 +21,26 @@ _CANCEL_REQUEST: Final = 80877102
 _LENGTH: Final = 4  # bytes, which count themselves
 
 PARSE: Final = b"P"
+BIND: Final = b"B"
 EXECUTE: Final = b"E"
 QUERY: Final = b"Q"
 TERMINATE: Final = b"X"
 READY_FOR_QUERY: Final = b"Z"
+
+
+_FIELDS: Final = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection\0\0"
+_TERMINATING: Final = b"E" + (_LENGTH + len(_FIELDS)).to_bytes(_LENGTH) + _FIELDS
+
+
+class Fault(Enum):
+    """What befalls a statement on its way."""
+
+    LOST = auto()
+    """The connection breaks before the server has the statement."""
+    SWALLOWED = auto()
+    """The server executes and commits it; the connection breaks before the answer arrives."""
+    TERMINATED = auto()
+    """An administrator ends the connection, and the server says so: nothing is executed."""
 
 
 @dataclass
@@ -51,6 +69,8 @@ class Wire:
         self.openings: list[str] = []
         """How connections began: "ssl", "gss", "cancel" or "start"."""
         self.connections: set[_Client] = set()
+        self.faults: deque[Fault] = deque()
+        """What befalls the next statements, each of them one."""
         self.is_held = False
         self._target = urlsplit(url)
         self._port = 0
@@ -184,6 +204,7 @@ class _Client(_End):
         self.server = _Server(wire, self)
         self.other = self.server
         self.flight: Flight | None = None
+        self.fault: Fault | None = None
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._port = port
         self._opening: asyncio.Task[None] | None = None
@@ -217,7 +238,20 @@ class _Client(_End):
             self._begin(int.from_bytes(message[_LENGTH : 2 * _LENGTH]))
         elif self.server.is_started and message[:1] != TERMINATE:
             self._count(message)
-        self.server.send(message)
+        if message[:1] == BIND and self.server.is_started and self.wire.faults:
+            self.fault = self.wire.faults.popleft()
+            if self.fault is not Fault.SWALLOWED:
+                self._break()
+        if self.fault in (None, Fault.SWALLOWED):
+            self.server.send(message)
+
+    def _break(self) -> None:
+        """Break off before the server has the whole statement, so that it executes nothing."""
+        if self.fault is Fault.TERMINATED:
+            self.send(_TERMINATING)
+        for end in (self.server, self):
+            if end.transport:
+                end.transport.close()
 
     def _begin(self, request: int) -> None:
         openings = {_SSL_REQUEST: "ssl", _GSS_REQUEST: "gss", _CANCEL_REQUEST: "cancel"}
@@ -267,4 +301,7 @@ class _Server(_End):
             self.client.flight.received += message[:1].decode()
         if message[:1] == READY_FOR_QUERY:
             self.is_started = True
-        self.client.send(message)
+        if self.client.fault is None:
+            self.client.send(message)
+        elif message[:1] == READY_FOR_QUERY:  # sent when the transaction has been committed
+            self.client.cut()

@@ -13,14 +13,16 @@ from fastapi import Header, Response
 from pydantic import PlainValidator, WithJsonSchema
 from pydantic_core import to_json
 
+from src.models.limits import IDEMPOTENCY_KEY_PATTERN
 from src.schemas.fields import broken_rule
-from src.services.todo_service import TaskDocument, TaskPage
+from src.services.documents import TaskDocument, TaskPage
 
 _TAG: Final = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 # A list may have empty elements (section 5.6.1.2). Written so that no text can be read in two
 # ways: a pattern that could would take for ever to refuse some.
 _TAGS_PATTERN: Final = rf"^(?:\*|[ \t,]*{_TAG}(?:[ \t]*,(?:[ \t]*{_TAG})?)*[ \t]*)$"
 _TAGS: Final = re.compile(_TAGS_PATTERN)
+_REPLAYED: Final = {"Idempotency-Replayed": "true"}
 _CACHE_CONTROL: Final = "private, no-cache"
 _OPAQUE: Final = re.compile(r'"([^"]*?)(?:--?gzip)?"')
 # As the server writes it: a tag that only looks like a version is another tag.
@@ -60,6 +62,13 @@ def parse_if_match(lines: list[str]) -> frozenset[int] | None:
     return None if tags is ANY_TAG else versions_in(tags)
 
 
+def parse_any(lines: list[str]) -> frozenset[str]:
+    """Take `*` and nothing else: no write depends on which version a task is not at."""
+    if ",".join(lines).strip(" \t") != "*":
+        raise broken_rule("invalid_entity_tag", "must be *")
+    return ANY_TAG
+
+
 _SCHEMA: Final[dict[str, Any]] = {"type": "string", "pattern": _TAGS_PATTERN}
 
 IfMatch = Annotated[
@@ -89,6 +98,31 @@ IfNoneMatch = Annotated[
 ]
 
 
+IfNoneMatchAny = Annotated[
+    frozenset[int] | None,
+    PlainValidator(parse_any),
+    WithJsonSchema({"type": "string", "const": "*"}),
+    Header(
+        alias="If-None-Match",
+        description="`*`: only create. If the task exists, nothing is written and the answer is"
+        " 412 with the task as it is.",
+        examples=["*"],
+    ),
+]
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        pattern=IDEMPOTENCY_KEY_PATTERN,
+        description="Your name for this one intent, new for each: 1 to 255 visible ASCII"
+        " characters, such as a UUID. Sent again, the request makes no second task. It never"
+        " expires.",
+        examples=["6f1c2f8e-9a57-4a43-8a5e-0c3d1b2a4f60"],
+    ),
+]
+
+
 def task_response(
     task: TaskDocument,
     *,
@@ -101,6 +135,12 @@ def task_response(
     if str(task.version) in seen:
         return Response(status_code=304, headers=headers)
     return Response(task.body, status_code, headers, media_type="application/json")
+
+
+def created_response(task: TaskDocument, location: str) -> Response:
+    """Answer with the new task, or with the one that this request has made before."""
+    headers = {"Location": location} if task.is_new else {"Location": location, **_REPLAYED}
+    return task_response(task, status_code=201 if task.is_new else 200, headers=headers)
 
 
 def list_response(page: TaskPage, *, seen: frozenset[str], next_page: str) -> Response:

@@ -17,6 +17,7 @@ from src.api.errors import (
     INTERNAL_ERROR,
     INVALID_JSON,
     INVALID_REQUEST,
+    TASK_EXISTS,
     UNSUPPORTED_MEDIA_TYPE,
     VERSION_MISMATCH,
     Kind,
@@ -46,6 +47,13 @@ _LIST_ETAG: Final = {
     }
 }
 _LINK: Final = {"Link": {**_STRING, "description": 'The next page, `rel="next"`, if there is one.'}}
+_LOCATION: Final = {"Location": {**_STRING, "description": "The task's path."}}
+_REPLAYED: Final = {
+    "Idempotency-Replayed": {
+        "schema": {"type": "string", "const": "true"},
+        "description": "`true`: nothing was created this time.",
+    }
+}
 _REQUEST_ID: Final = {
     "X-Request-ID": {**_STRING, "description": "Yours if you sent one, else made."}
 }
@@ -60,15 +68,19 @@ TASK_READ: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "The task.", "headers": _ETAG | _CACHING},
     304: {"description": "What you have is still right.", "headers": _ETAG | _CACHING},
 }
+_CREATED: Final = {"description": "The new task.", "headers": _LOCATION | _ETAG | _CACHING}
+
 TASK_CREATED: Final[dict[int | str, dict[str, Any]]] = {
-    201: {
-        "description": "The new task.",
-        "headers": {"Location": {**_STRING, "description": "The task's path."}} | _ETAG | _CACHING,
-    }
+    201: _CREATED,
+    200: {
+        "description": "The task that this `Idempotency-Key` has made before, as it is now.",
+        "headers": _REPLAYED | _LOCATION | _ETAG | _CACHING,
+    },
 }
 TASK_WRITTEN: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "The task as it is now.", "headers": _ETAG | _CACHING}
 }
+TASK_PUT: Final = TASK_WRITTEN | {201: _CREATED}
 TASK_DELETED: Final[dict[int | str, dict[str, Any]]] = {204: {"description": "It is gone."}}
 TASKS_LISTED: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "A page of the list.", "headers": _LIST_ETAG | _LINK | _CACHING},
@@ -82,6 +94,7 @@ SUMMARY_READ: Final[dict[int | str, dict[str, Any]]] = {
 _PROBLEM_HEADERS: Final = {
     DATABASE_UNAVAILABLE: {"Retry-After": {**_STRING, "description": "Seconds."}},
     VERSION_MISMATCH: _ETAG,
+    TASK_EXISTS: _ETAG,
 }
 
 BODY: Final = (INVALID_JSON, BODY_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE)
@@ -89,14 +102,15 @@ BODY: Final = (INVALID_JSON, BODY_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE)
 
 def problems(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
     """Document the problems of a route, those that every route can have included."""
-    return {
-        kind.status: {
-            "model": Problem,
-            "description": f"{kind.title} (`{kind.code}`).",
-            "headers": _PROBLEM_HEADERS.get(kind, {}),
-        }
-        for kind in (*kinds, INVALID_REQUEST, INTERNAL_ERROR)
-    }
+    documented: dict[int | str, dict[str, Any]] = {}
+    for kind in (*kinds, INVALID_REQUEST, INTERNAL_ERROR):
+        of_status = documented.setdefault(
+            kind.status,
+            {"model": Problem, "description": "", "headers": _PROBLEM_HEADERS.get(kind, {})},
+        )
+        told = f"{kind.title} (`{kind.code}`)."
+        of_status["description"] = f"{of_status['description']} {told}".lstrip()
+    return documented
 
 
 def merge_patch_also_as_json(schema: str) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 A problem names what is at fault and what to do. It never holds the input or an internal.
 """
 
-from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from fastapi import Request, Response
@@ -13,9 +12,13 @@ from pydantic_core import from_json, to_json
 from starlette.exceptions import HTTPException
 
 from src.api.context import REQUEST_ID
+from src.api.violations import violation
 from src.exceptions import (
     CursorMismatch,
     DatabaseUnavailable,
+    IdempotencyKeyReused,
+    TaskDeleted,
+    TaskExists,
     TaskNotFound,
     UnknownTimeZone,
     VersionMismatch,
@@ -24,8 +27,6 @@ from src.models.limits import BODY_MAX_BYTES, PROBLEM_MAX_ERRORS
 from src.schemas.problem import PROBLEM_MEDIA_TYPE
 
 RETRY_AFTER: Final = "1"  # s
-_NAME_MAX_LENGTH: Final = 100
-"""A longer name of a field or parameter comes from nowhere but the request: not repeated."""
 
 
 class Kind(NamedTuple):
@@ -55,11 +56,23 @@ TASK_NOT_FOUND: Final = Kind(
 METHOD_NOT_ALLOWED: Final = Kind(
     405, "method_not_allowed", "Method not allowed", "The Allow header lists the methods."
 )
+KEY_SPENT: Final = Kind(
+    410,
+    TaskDeleted.code,
+    "The task was deleted",
+    "The task that this Idempotency-Key made was deleted. Another one takes another key.",
+)
 VERSION_MISMATCH: Final = Kind(
     412,
     VersionMismatch.code,
     "The task has changed",
     "It is not at the version in If-Match. `current` is the task as it is now.",
+)
+TASK_EXISTS: Final = Kind(
+    412,
+    TaskExists.code,
+    "The task exists",
+    "With If-None-Match: * a task is only created. `current` is the task as it is now.",
 )
 BODY_TOO_LARGE: Final = Kind(
     413, "body_too_large", "The body is too large", f"It may have {BODY_MAX_BYTES} bytes at most."
@@ -93,7 +106,9 @@ KINDS: Final = (
     ROUTE_NOT_FOUND,
     TASK_NOT_FOUND,
     METHOD_NOT_ALLOWED,
+    KEY_SPENT,
     VERSION_MISMATCH,
+    TASK_EXISTS,
     BODY_TOO_LARGE,
     UNSUPPORTED_MEDIA_TYPE,
     INVALID_REQUEST,
@@ -102,28 +117,6 @@ KINDS: Final = (
 )
 _BY_STATUS: Final = {
     kind.status: kind for kind in KINDS if kind not in (ORIGIN_NOT_ALLOWED, TASK_NOT_FOUND)
-}
-
-# What pydantic and the framework find, in our words: stable codes, and no input in the
-# details. `broken_rule` is how our own rules report, with words of their own.
-_VIOLATIONS: Final = {
-    "broken_rule": ("{code}", "{detail}"),
-    "missing": ("required", "is required"),
-    "extra_forbidden": ("unknown", "is not known here"),
-    "repeated": ("repeated", "must not be given more than once"),
-    "not_utf_8": ("invalid_encoding", "must be UTF-8, percent-encoded"),
-    "string_type": ("wrong_type", "must be a string"),
-    "bool_type": ("wrong_type", "must be true or false"),
-    "bool_parsing": ("wrong_type", "must be true or false"),
-    "list_type": ("wrong_type", "must be an array"),
-    "model_attributes_type": ("wrong_type", "must be an object"),
-    "string_too_short": ("too_short", "must not be empty"),
-    "string_too_long": ("too_long", "must have at most {max_length} characters"),
-    "too_long": ("too_long", "must have at most {max_length} items"),
-    "string_pattern_mismatch": ("invalid_format", "must match {pattern}"),
-    "literal_error": ("not_allowed", "must be one of {expected}"),
-    "greater_than_equal": ("too_small", "must be at least {ge}"),
-    "less_than_equal": ("too_large", "must be at most {le}"),
 }
 
 
@@ -150,7 +143,7 @@ def problem(
 
 
 async def _on_invalid_request(_: Request, error: RequestValidationError) -> Response:
-    violations = [_violation(found) for found in error.errors()[:PROBLEM_MAX_ERRORS]]
+    violations = [violation(found) for found in error.errors()[:PROBLEM_MAX_ERRORS]]
     return problem(INVALID_REQUEST, errors=violations)
 
 
@@ -165,18 +158,32 @@ async def _on_task_not_found(_: Request, __: TaskNotFound) -> Response:
     return problem(TASK_NOT_FOUND)
 
 
+async def _on_task_deleted(_: Request, __: TaskDeleted) -> Response:
+    return problem(KEY_SPENT)
+
+
 async def _on_version_mismatch(_: Request, error: VersionMismatch) -> Response:
+    kind = TASK_EXISTS if isinstance(error, TaskExists) else VERSION_MISMATCH
     headers = {"ETag": f'"{error.version}"'}
-    return problem(VERSION_MISMATCH, headers=headers, current=from_json(error.current))
+    return problem(kind, headers=headers, current=from_json(error.current))
+
+
+async def _on_idempotency_key_reused(_: Request, error: IdempotencyKeyReused) -> Response:
+    reused = {
+        "header": "Idempotency-Key",
+        "code": error.code,
+        "detail": "has made a task from another body: a new intent takes a new key",
+    }
+    return problem(INVALID_REQUEST, errors=[reused])
 
 
 async def _on_cursor_mismatch(_: Request, error: CursorMismatch) -> Response:
-    violation = {
+    mismatch = {
         "parameter": "cursor",
         "code": error.code,
         "detail": "does not belong to this list: start again without it",
     }
-    return problem(INVALID_REQUEST, errors=[violation])
+    return problem(INVALID_REQUEST, errors=[mismatch])
 
 
 async def _on_unknown_time_zone(_: Request, error: UnknownTimeZone) -> Response:
@@ -196,7 +203,9 @@ HANDLERS: Final[dict[type[Exception] | int, Any]] = {
     RequestValidationError: _on_invalid_request,
     HTTPException: _on_http_exception,
     TaskNotFound: _on_task_not_found,
+    TaskDeleted: _on_task_deleted,
     VersionMismatch: _on_version_mismatch,
+    IdempotencyKeyReused: _on_idempotency_key_reused,
     CursorMismatch: _on_cursor_mismatch,
     UnknownTimeZone: _on_unknown_time_zone,
     DatabaseUnavailable: _on_database_unavailable,
@@ -214,22 +223,3 @@ def _allowed_methods(request: Request) -> str:
         for method in route.methods or ()
     }
     return ", ".join(sorted(allowed | {"HEAD"} if "GET" in allowed else allowed))
-
-
-def _violation(found: dict[str, Any]) -> dict[str, str]:
-    code, detail = _VIOLATIONS.get(found["type"], ("invalid", "is not valid"))
-    context = found.get("ctx", {})
-    source, *path = found["loc"]
-    return {
-        **_place(source, path),
-        "code": code.format_map(context),
-        "detail": detail.format_map(context),
-    }
-
-
-def _place(source: str, path: Sequence[str | int]) -> dict[str, str]:
-    names = [str(part) for part in path if len(str(part)) <= _NAME_MAX_LENGTH]
-    if source == "body":
-        escaped = (name.replace("~", "~0").replace("/", "~1") for name in names)
-        return {"pointer": "".join(f"/{name}" for name in escaped)}
-    return {"header" if source == "header" else "parameter": names[0] if names else ""}

@@ -3,6 +3,8 @@
 It also ends the session that a request was lent.
 
 - A query parameter that the route does not know, that comes twice or is not UTF-8, is 422.
+- So is a header that asks for protection, on a write that does not give it: a precondition or an
+  idempotency key that was ignored would be a promise that was broken.
 - A body is JSON as RFC 8259 has it, in UTF-8, of an announced type and of bounded size;
   otherwise the answer is 400, 415 or 413, before anything in it is looked at.
 """
@@ -24,6 +26,8 @@ from src.models.limits import BODY_MAX_BYTES
 
 JSON: Final = "application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"
+_PROTECTIONS: Final = ("If-Match", "If-None-Match", "Idempotency-Key")
+_SINGULAR: Final = ("Idempotency-Key",)  # the others are lists: their lines count as one
 _CHARSETS: Final = {"charset=utf-8", 'charset="utf-8"'}
 
 
@@ -68,13 +72,17 @@ class StrictRoute(APIRoute):
         validate = self._validator()
         # A route that knows parameters takes them as a model, which forbids any others.
         forbids_all = not self.dependant.query_params
+        taken = {parameter.alias for parameter in self.dependant.header_params}
+        is_read = self.methods == {"GET"}
+        refused = [name for name in _PROTECTIONS if not (is_read or name in taken)]
 
         async def handle_strictly(request: Request) -> Response:
             request = StrictRequest(request.scope, request.receive)
+            violations = _header_violations(request, refused)
             if request.scope["query_string"]:
-                violations = _query_violations(request, forbids_all=forbids_all)
-                if violations:
-                    raise RequestValidationError([*violations, *await validate(request)])
+                violations += _query_violations(request, forbids_all=forbids_all)
+            if violations:
+                raise RequestValidationError([*violations, *await validate(request)])
             try:
                 return await handle(request)
             finally:
@@ -100,6 +108,16 @@ class StrictRoute(APIRoute):
 
 async def _do_nothing(**_: object) -> Response:
     return Response()
+
+
+def _header_violations(request: Request, refused: list[str]) -> list[dict[str, Any]]:
+    headers = request.headers
+    unknown = [name for name in refused if name in headers]
+    repeated = [name for name in _SINGULAR if len(headers.getlist(name)) > 1]
+    return [
+        *({"type": "extra_forbidden", "loc": ("header", name)} for name in unknown),
+        *({"type": "repeated", "loc": ("header", name)} for name in repeated),
+    ]
 
 
 def _query_violations(request: Request, *, forbids_all: bool) -> list[dict[str, Any]]:

@@ -44,6 +44,9 @@ END_OF_TIME: Final = datetime(3000, 1, 1, tzinfo=UTC)
 PostgreSQL stores years that Python and RFC 3339 cannot write. Such a value would be accepted
 once and then break every read, so it is refused at both doors."""
 
+IDEMPOTENCY_KEY_PATTERN: Final = "^[!-~]{1,255}$"
+"""Visible ASCII: what any client can send and any proxy passes on."""
+
 REQUEST_HASH_LENGTH: Final = 32
 """Bytes of the SHA-256 fingerprint that is kept of an idempotent request."""
 

@@ -6,54 +6,38 @@ was deleted or never existed is `TaskNotFound`, always the same.
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NoReturn
 from uuid import UUID
 
 from psycopg.errors import InvalidParameterValue
 from sqlalchemy import Select
 from sqlmodel.ext.asyncio.session import AsyncSession
-from uuid6 import uuid7
 
-from src.database import fetch_one, fetch_optional
-from src.exceptions import TaskNotFound, UnknownTimeZone, VersionMismatch
+from src.database import Fetched, fetch, fetch_one, fetch_optional
+from src.exceptions import TaskExists, TaskNotFound, UnknownTimeZone, VersionMismatch
 from src.schemas.query import TaskListQuery
 from src.schemas.task import TaskCreate, TaskReplace, TaskUpdate
-from src.services import statements
+from src.services import creation, statements
+from src.services.creation import task_parameters
 from src.services.cursors import encode_cursor
+from src.services.documents import TaskDocument, TaskPage
 from src.services.pages import plan_page, time_and_zone
 
 
-class TaskDocument(NamedTuple):
-    """A task as the wire has it: `body` is its JSON object in UTF-8."""
+async def create_task(
+    session: AsyncSession, user_id: str, task: TaskCreate, *, key: str | None = None
+) -> TaskDocument:
+    """Create a task: under a new id, a UUIDv7 (RFC 9562), or under the id of the `key`.
 
-    id: UUID
-    version: int
-    body: bytes
+    With a key the request can be sent again: once its task is there, it is given as it is now.
 
-
-class TaskPage(NamedTuple):
-    """One page of a list: `items` is a JSON array of tasks in UTF-8.
-
-    `version` is the number of the user's latest change, or None if the page also depends on
-    the present time. A page of a version that the caller already has holds no items.
+    Raises:
+        TaskDeleted: the key's task was deleted.
+        IdempotencyKeyReused: the key has made a task from another body.
     """
-
-    version: int | None
-    items: bytes
-    next_cursor: str | None
-    total: int | None
-
-
-async def create_task(session: AsyncSession, user_id: str, task: TaskCreate) -> TaskDocument:
-    """Create a task under a new id, a UUIDv7 (RFC 9562).
-
-    The id is made here, so that the statement can be sent again after a lost answer and
-    still create one task.
-    """
-    task_id = uuid7()
-    parameters = _of(user_id, task_id) | _new(task.model_dump())
-    row = await fetch_one(session, statements.CREATE_TASK, parameters)
-    return TaskDocument(task_id, *row)
+    if key is None:
+        return await creation.create_new(session, user_id, task)
+    return await creation.create_by_key(session, user_id, task, key)
 
 
 async def list_tasks(
@@ -97,7 +81,8 @@ async def get_task(session: AsyncSession, user_id: str, task_id: UUID) -> TaskDo
     Raises:
         TaskNotFound: the user has no such task.
     """
-    row = await fetch_optional(session, statements.GET_TASK, _of(user_id, task_id))
+    parameters = task_parameters(user_id, task_id, {})
+    row = await fetch_optional(session, statements.GET_TASK, parameters, is_repeatable=True)
     if row is None:
         raise TaskNotFound
     return TaskDocument(task_id, *row)
@@ -110,13 +95,26 @@ async def replace_task(
     task: TaskReplace,
     *,
     if_match: frozenset[int] | None = None,
+    must_be_new: bool = False,
+    must_exist: bool = False,
 ) -> TaskDocument:
-    """Set every writable field.
+    """Set every writable field. If it `must_be_new`, create the task under this id instead.
+
+    A task that was deleted can be created again, and then was never deleted. Whoever asks
+    for both, that it is new and that it exists, is told which of the two does not hold.
 
     Raises:
         TaskNotFound: the user has no such task.
         VersionMismatch: it is at none of the versions in `if_match`.
+        TaskExists: it had to be new.
     """
+    if must_be_new and must_exist:
+        current = await get_task(session, user_id, task_id)
+        # In the order of RFC 9110, section 13.2.2.
+        is_outdated = if_match is not None and current.version not in if_match
+        raise (VersionMismatch if is_outdated else TaskExists)(current.version, current.body)
+    if must_be_new:
+        return await creation.create_by_id(session, user_id, task_id, task)
     return await _set_fields(session, user_id, task_id, task.model_dump(), if_match)
 
 
@@ -161,8 +159,8 @@ async def complete_task(
         values = {"is_completed": is_completed}
         return await _set_fields(session, user_id, task_id, values, if_match)
     statement = statements.TOGGLE_TASK[if_match is not None]
-    row = await _write(session, statement, _of(user_id, task_id), if_match)
-    return TaskDocument(task_id, *row)
+    parameters = task_parameters(user_id, task_id, {})
+    return await _change_task(session, statement, parameters, if_match, is_absolute=False)
 
 
 async def delete_task(
@@ -179,7 +177,11 @@ async def delete_task(
         VersionMismatch: it is at none of the versions in `if_match`.
     """
     statement = statements.DELETE_TASK[if_match is not None]
-    await _write(session, statement, _of(user_id, task_id), if_match)
+    parameters = task_parameters(user_id, task_id, {})
+    row, is_repeated = await _write(session, statement, parameters, if_match)
+    # If an earlier try may have deleted it, to find nothing is to have succeeded.
+    if row is None and not is_repeated:
+        await _refuse(session, parameters, if_match)
 
 
 async def _set_fields(
@@ -190,9 +192,22 @@ async def _set_fields(
     if_match: frozenset[int] | None,
 ) -> TaskDocument:
     statement = statements.update_task(frozenset(values), conditional=if_match is not None)
-    parameters = _of(user_id, task_id) | _new(values)
-    row = await _write(session, statement, parameters, if_match)
-    return TaskDocument(task_id, *row)
+    parameters = task_parameters(user_id, task_id, values)
+    return await _change_task(session, statement, parameters, if_match)
+
+
+async def _change_task(
+    session: AsyncSession,
+    statement: Select[*tuple[Any, ...]],
+    parameters: dict[str, Any],
+    if_match: frozenset[int] | None,
+    *,
+    is_absolute: bool = True,
+) -> TaskDocument:
+    row, _ = await _write(session, statement, parameters, if_match, is_absolute=is_absolute)
+    if row is None:
+        await _refuse(session, parameters, if_match)
+    return TaskDocument(parameters["the_task"], *row)
 
 
 async def _write(
@@ -200,25 +215,23 @@ async def _write(
     statement: Select[*tuple[Any, ...]],
     parameters: dict[str, Any],
     if_match: frozenset[int] | None,
-) -> tuple[Any, ...]:
-    """Run a write on one task. Only a failed one looks again, to tell why it failed."""
-    if if_match is not None:
-        parameters = parameters | {"versions": list(if_match)}
-    row = await fetch_optional(session, statement, parameters)
-    if row is None and if_match is not None:
-        current = await get_task(session, parameters["the_user"], parameters["the_task"])
-        raise VersionMismatch(current.version, current.body)
-    if row is None:
+    *,
+    is_absolute: bool = True,
+) -> Fetched:
+    """Run a write on one task. It may be repeated if it depends on nothing but itself."""
+    if if_match is None:
+        return await fetch(session, statement, parameters, is_repeatable=is_absolute)
+    return await fetch(session, statement, parameters | {"versions": list(if_match)})
+
+
+async def _refuse(
+    session: AsyncSession, parameters: dict[str, Any], if_match: frozenset[int] | None
+) -> NoReturn:
+    """Tell why a write found nothing to write. Only a failed one looks again."""
+    if if_match is None:
         raise TaskNotFound
-    return row
-
-
-def _of(user_id: str, task_id: UUID) -> dict[str, Any]:
-    return {"the_user": user_id, "the_task": task_id}
-
-
-def _new(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {f"new_{field}": value for field, value in values.items()}
+    current = await get_task(session, parameters["the_user"], parameters["the_task"])
+    raise VersionMismatch(current.version, current.body)
 
 
 async def _fetch_zoned(
@@ -226,6 +239,6 @@ async def _fetch_zoned(
 ) -> tuple[Any, ...]:
     """Run a statement that names a zone. The database may have an older list of them."""
     try:
-        return await fetch_one(session, statement, parameters)
+        return await fetch_one(session, statement, parameters, is_repeatable=True)
     except InvalidParameterValue:
         raise UnknownTimeZone from None

@@ -17,7 +17,8 @@ from typing import Any, Final
 
 from pydantic import SecretStr
 
-from src.api.errors import _VIOLATIONS, KINDS, _violation
+from src.api.errors import KINDS
+from src.api.violations import VIOLATIONS, violation
 from src.config import ROOT, Settings
 from src.exceptions import TaskError
 from src.main import create_app
@@ -125,7 +126,7 @@ def _value(value: object) -> str:
 def _violations() -> dict[str, list[str]]:
     """Give every code that an entry of `errors` can have, each with its details."""
     found: dict[str, list[str]] = {}
-    for code, detail in (*_VIOLATIONS.values(), *_own_rules(), *_failures(), _unforeseen()):
+    for code, detail in (*VIOLATIONS.values(), *_own_rules(), *_failures(), _unforeseen()):
         # The rules of ours come with their own code: what passes it on names none.
         if "{" not in code and detail not in found.setdefault(code, []):
             found[code].append(detail)
@@ -154,8 +155,8 @@ def _failures() -> Iterator[tuple[str, str]]:
 
 
 def _unforeseen() -> tuple[str, str]:
-    violation = _violation({"type": "of no kind we know", "loc": ("body",)})
-    return violation["code"], violation["detail"]
+    found = violation({"type": "of no kind we know", "loc": ("body",)})
+    return found["code"], found["detail"]
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

@@ -78,6 +78,7 @@ class TestAFriend:
         assert answer.headers["access-control-allow-origin"] == FRIEND
         assert names(answer.headers["access-control-expose-headers"]) >= {
             "etag",
+            "idempotency-replayed",
             "link",
             "location",
             "retry-after",

@@ -13,10 +13,11 @@ import pytest
 from fastapi import FastAPI
 from psycopg.sql import SQL, Identifier, Literal
 
+from src import retry
 from src.connections import PooledConnection, is_dead
 from tests.builders import ON_ONE_TASK, create, path_of, send, tasks_of
 from tests.processes import PATIENCE, serving, until
-from tests.wire import Wire
+from tests.wire import Fault, Wire
 
 pytestmark = pytest.mark.anyio
 
@@ -240,25 +241,71 @@ class TestTerminatedConnections:
 
                 assert [answer.status_code for answer in answers] == [200] * at_once
 
-    @pytest.mark.requirement("FR-029")
-    async def test_under_a_statement_are_reported_and_replaced(
+    @pytest.mark.requirement("FR-029", "FR-058")
+    async def test_under_a_statement_are_replaced_and_the_statement_is_repeated(
         self, database_url: str, administrator: Administrator, user: str
     ) -> None:
         async with serving(database_url, db_pool_size=2, db_pool_timeout=5) as (app, client):
             await is_at_rest(app, 2)
             task = await create(client, user)
-            for _ in range(3):  # more often than there are connections
+            for done in range(3):  # more often than there are connections
                 administrator.locks_the_list_of(user)
                 async with under_way(lambda: rename(client, task), times=2) as writers:
                     await until(lambda: administrator.sees_waiting(2))
                     await administrator.terminates_all_connections()
-                    assert all([is_unavailable(await writer) for writer in writers])
-                administrator.unlocks()
+                    await until(lambda: administrator.sees_waiting(2))
+                    administrator.unlocks()
+                    versions = {(await writer).json()["version"] for writer in writers}
 
-                answer = await client.get(path_of(task))
-                assert answer.status_code == 200, "the pool has lost its connections for ever"
-                assert answer.json() == task
+                assert versions == {2 + 2 * done, 3 + 2 * done}
+                assert (await client.get(path_of(task))).status_code == 200
                 await is_at_rest(app, 2)
+
+    @pytest.mark.requirement("FR-029", "FR-058")
+    async def test_are_reported_if_they_do_not_stop(
+        self, database_url: str, administrator: Administrator, user: str
+    ) -> None:
+        async with serving(database_url, db_pool_size=2) as (app, client):
+            await is_at_rest(app, 2)
+            task = await create(client, user)
+            administrator.locks_the_list_of(user)
+            async with under_way(lambda: rename(client, task), times=2) as writers:
+                for _ in range(retry.TRIES):
+                    await until(lambda: administrator.sees_waiting(2))
+                    await administrator.terminates_all_connections()
+                assert all([is_unavailable(await writer) for writer in writers])
+            administrator.unlocks()
+
+            assert (await client.get(path_of(task))).json() == task
+            await is_at_rest(app, 2)
+
+    @pytest.mark.requirement("FR-029", "FR-031", "FR-061")
+    async def test_that_broke_without_a_word_leave_their_places_in_the_pool(
+        self, wire: Wire, user: str
+    ) -> None:
+        async with serving(wire.url, db_pool_size=2) as (app, client):
+            await is_at_rest(app, 2)
+            for _ in range(3):  # more often than there are connections
+                wire.faults.extend([Fault.LOST] * retry.TRIES)
+                assert is_unavailable(await client.get(tasks_of(user)))
+
+                await is_at_rest(app, 2)
+                assert (await client.get(tasks_of(user))).status_code == 200
+
+
+class TestAPreparedPlan:
+    @pytest.mark.requirement("FR-058", "FR-061")
+    async def test_that_a_migration_has_overtaken_costs_no_request(
+        self, database_url: str, user: str
+    ) -> None:
+        async with serving(database_url, db_pool_size=1) as (_, client):
+            path = path_of(await create(client, user))
+            for _ in range(7):
+                assert (await client.get(path)).status_code == 200
+            with psycopg.connect(database_url) as connection:
+                connection.execute("ALTER TABLE tasks ALTER COLUMN version TYPE numeric")
+
+            assert (await client.get(path)).status_code == 200
 
 
 class TestAnIdleConnection:

@@ -166,6 +166,47 @@ class TestEveryKind:
             "current": task,
         }
 
+    @pytest.mark.requirement("FR-022", "FR-055")
+    async def test_task_exists(self, client: httpx.AsyncClient, user: str) -> None:
+        task = await create(client, user)
+
+        answer = await client.put(
+            path_of(task), json=task, headers={"If-None-Match": "*", "X-Request-ID": "r1"}
+        )
+
+        assert answer.status_code == 412
+        assert answer.json() == {
+            "type": "urn:task-api:problem:task_exists",
+            "title": "The task exists",
+            "status": 412,
+            "detail": "With If-None-Match: * a task is only created."
+            " `current` is the task as it is now.",
+            "instance": "urn:task-api:request:r1",
+            "code": "task_exists",
+            "request_id": "r1",
+            "current": task,
+        }
+
+    @pytest.mark.requirement("FR-022", "FR-053")
+    async def test_task_deleted(self, client: httpx.AsyncClient, user: str) -> None:
+        headers = {"Idempotency-Key": "k", "X-Request-ID": "r1"}
+        made = await client.post(tasks_of(user), json={"title": "Buy milk"}, headers=headers)
+        await client.delete(made.headers["location"])
+
+        answer = await client.post(tasks_of(user), json={"title": "Buy milk"}, headers=headers)
+
+        assert answer.status_code == 410
+        assert answer.json() == {
+            "type": "urn:task-api:problem:task_deleted",
+            "title": "The task was deleted",
+            "status": 410,
+            "detail": "The task that this Idempotency-Key made was deleted."
+            " Another one takes another key.",
+            "instance": "urn:task-api:request:r1",
+            "code": "task_deleted",
+            "request_id": "r1",
+        }
+
     @pytest.mark.requirement("FR-022", "FR-025")
     async def test_body_too_large(self, client: httpx.AsyncClient, user: str) -> None:
         answer = await client.post(

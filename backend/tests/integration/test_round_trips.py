@@ -13,6 +13,7 @@ Before the first statement of a process SQLAlchemy asks the server four things a
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -45,6 +46,13 @@ EVERYTHING: Final = (
 )
 SUCCESSES: Final = {
     "create": Operation(201, "POST", "", {"title": "Buy milk"}),
+    "create by key": Operation(
+        201, "POST", "", {"title": "Buy milk"}, {"Idempotency-Key": "{key}"}
+    ),
+    "create by key again": Operation(
+        200, "POST", "", {"title": "Wash up"}, {"Idempotency-Key": "{spent_key}"}
+    ),
+    "create by id": Operation(201, "PUT", "/{key}", REPLACEMENT, {"If-None-Match": "*"}),
     "list the first page": Operation(200, "GET", "?limit=2"),
     "list the next page": Operation(200, "GET", "?limit=2&cursor={next_cursor}"),
     "list what is known": Operation(304, "GET", "", None, {"If-None-Match": "{list_tag}"}),
@@ -67,6 +75,9 @@ SUCCESSES: Final = {
     "delete if unchanged": Operation(204, "DELETE", headers={"If-Match": '"{version}"'}),
 }
 MISSES: Final = {
+    "create by key": Operation(
+        410, "POST", "", {"title": "Wash up"}, {"Idempotency-Key": "{lost_key}"}
+    ),
     "get": Operation(404, "GET", "/{no_id}"),
     "replace": Operation(404, "PUT", "/{no_id}", REPLACEMENT),
     "update": Operation(404, "PATCH", "/{no_id}", {"title": "Buy oat milk"}),
@@ -112,10 +123,17 @@ class Counter(NamedTuple):
         body = {"title": "Wash up", "tags": ["home"], "due_date": "2026-06-01"}
         for _ in range(3):
             task = (await self.client.post(self.tasks, json=body)).json()
+        keys = {name: str(uuid4()) for name in ("key", "spent_key", "lost_key")}
+        for name in ("spent_key", "lost_key"):
+            made = await self.client.post(
+                self.tasks, json={"title": "Wash up"}, headers={"Idempotency-Key": keys[name]}
+            )
+        await self.client.delete(made.headers["location"])
         page = await self.client.get(self.tasks, params={"limit": 1})
         return {
             **task,
             **page.json(),
+            **keys,
             "list_tag": page.headers["etag"],
             "no_id": "01981f6e-3c00-7a3b-8a00-000000000000",
             "everything_next": self._next_of_everything(),

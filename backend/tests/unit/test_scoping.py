@@ -112,6 +112,7 @@ class TestUnscopedStatements:
                 id="UPDATE FROM",
             ),
             pytest.param(select(tasks.tablesample(1)), id="sample"),
+            pytest.param(select(literal(1)).add_cte(delete(tasks).cte()), id="CTE beside it"),
             pytest.param(select(tasks).correlate(tasks), id="correlated to nothing"),
             pytest.param(select(column("id")).select_from(table("tasks")), id="table by its name"),
             pytest.param(text("SELECT id FROM tasks"), id="text"),
@@ -189,7 +190,9 @@ def _built_by(name: str) -> list[Select[Any]]:
             return [statements.list_tasks(shape) for shape in _list_shapes()]
         case "TOGGLE_TASK" | "DELETE_TASK":
             return [*getattr(statements, name).values()]
-        case "CREATE_TASK" | "GET_TASK" | "GET_SUMMARY":
+        case (
+            "CREATE_TASK" | "CREATE_TASK_BY_KEY" | "CREATE_TASK_BY_ID" | "GET_TASK" | "GET_SUMMARY"
+        ):
             return [getattr(statements, name)]
         case "WRITABLE" | "ListShape" | "sort_columns":
             return []

@@ -7,8 +7,11 @@ from fastapi import APIRouter, Body, Query, Request, Response
 from pydantic import WithJsonSchema
 
 from src.api.conditional import (
+    IdempotencyKey,
     IfMatch,
     IfNoneMatch,
+    IfNoneMatchAny,
+    created_response,
     list_response,
     summary_response,
     task_response,
@@ -20,6 +23,7 @@ from src.api.documentation import (
     SUMMARY_READ,
     TASK_CREATED,
     TASK_DELETED,
+    TASK_PUT,
     TASK_READ,
     TASK_WRITTEN,
     TASKS_LISTED,
@@ -27,7 +31,13 @@ from src.api.documentation import (
     operation_id,
     problems,
 )
-from src.api.errors import DATABASE_UNAVAILABLE, TASK_NOT_FOUND, VERSION_MISMATCH
+from src.api.errors import (
+    DATABASE_UNAVAILABLE,
+    KEY_SPENT,
+    TASK_EXISTS,
+    TASK_NOT_FOUND,
+    VERSION_MISMATCH,
+)
 from src.api.routing import MERGE_PATCH, StrictRoute
 from src.schemas.query import TaskListQuery, TaskSummaryQuery
 from src.schemas.task import (
@@ -56,15 +66,23 @@ _NEVER_NULL: Final = WithJsonSchema({"$ref": "#/components/schemas/TaskCompletio
     "",
     status_code=201,
     response_model=Task,
-    responses=TASK_CREATED | problems(*BODY, DATABASE_UNAVAILABLE),
+    responses=TASK_CREATED | problems(*BODY, KEY_SPENT, DATABASE_UNAVAILABLE),
 )
 async def create_task(
-    request: Request, session: SessionDep, user_id: UserId, task: TaskCreate
+    request: Request,
+    session: SessionDep,
+    user_id: UserId,
+    task: TaskCreate,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Create a task. The server gives it an id, and `Location` says where it is."""
-    created = await todo_service.create_task(session, user_id, task)
-    location = f"{_path(request)}/{created.id}"
-    return task_response(created, status_code=201, headers={"Location": location})
+    """Create a task. The server gives it an id, and `Location` says where it is.
+
+    With an `Idempotency-Key` this may be sent again as often as you like, and at the same
+    time: one task is made. Again with the same body the answer is 200 with the task as it
+    is now, with another body 422, and 410 after the task was deleted.
+    """
+    created = await todo_service.create_task(session, user_id, task, key=idempotency_key)
+    return created_response(created, f"{_path(request)}/{created.id}")
 
 
 @router.get("", response_model=TaskPage, responses=TASKS_LISTED | problems(DATABASE_UNAVAILABLE))
@@ -123,22 +141,34 @@ async def get_task(
 @router.put(
     "/{task_id:task_id}",
     response_model=Task,
-    responses=TASK_WRITTEN
-    | problems(*BODY, TASK_NOT_FOUND, VERSION_MISMATCH, DATABASE_UNAVAILABLE),
+    responses=TASK_PUT
+    | problems(*BODY, TASK_NOT_FOUND, VERSION_MISMATCH, TASK_EXISTS, DATABASE_UNAVAILABLE),
 )
 async def replace_task(
+    request: Request,
     session: SessionDep,
     user_id: UserId,
     task_id: TaskId,
     task: TaskReplace,
     if_match: IfMatch = None,
+    if_none_match: IfNoneMatchAny = None,
 ) -> Response:
     """Replace a task: every writable field must be there.
 
     Send back what GET gave, changed: the read-only fields in it are accepted and ignored.
+    With `If-None-Match: *` the task is created instead, under the id of your choice; this
+    also undoes a deletion.
     """
-    replaced = await todo_service.replace_task(session, user_id, task_id, task, if_match=if_match)
-    return task_response(replaced)
+    written = await todo_service.replace_task(
+        session,
+        user_id,
+        task_id,
+        task,
+        if_match=if_match,
+        must_be_new=if_none_match is not None,
+        must_exist="if-match" in request.headers,
+    )
+    return created_response(written, _path(request)) if written.is_new else task_response(written)
 
 
 @router.patch(

@@ -1,4 +1,4 @@
-"""The statements on one task. A write is one statement.
+"""The statements on a task that is there. A write is one statement.
 
 Its first part takes the next number of the user's counter and every other part reads from
 it, for two reasons: the counter's row stays locked until the commit, so versions follow
@@ -16,102 +16,30 @@ from typing import Any, Final
 
 from sqlalchemy import (
     ARRAY,
-    CTE,
     ColumnElement,
     Select,
     any_,
     bindparam,
     case,
-    cast,
     delete,
     exists,
     func,
-    literal_column,
     select,
     update,
 )
 from sqlalchemy.dialects.postgresql import BIGINT
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from src.models.task import INSTANT, TASK_PRIORITY
-from src.services.statements.parts import TASK, USER, document, task_lists, task_tombstones, tasks
-
-WRITABLE: Final = (
-    "title",
-    "description",
-    "is_completed",
-    "priority",
-    "due_date",
-    "due_at",
-    "tags",
-)
-"""The fields that a client decides."""
+from src.services.statements.counter import new_value, next_version, task_of
+from src.services.statements.parts import TASK, USER, document, task_tombstones, tasks
 
 _VERSIONS: Final = bindparam("versions", type_=ARRAY(BIGINT))
-
-
-def _value(field: str) -> ColumnElement[Any]:
-    value = bindparam(f"new_{field}", type_=tasks.c[field].type)
-    # PostgreSQL takes an untyped parameter for text, which an enum column refuses.
-    return cast(value, TASK_PRIORITY) if field == "priority" else value
-
-
-def _next_version(*conditions: ColumnElement[bool]) -> CTE:
-    """Take the user's next number, and the time it was taken at, if the conditions hold.
-
-    The time is read once the counter is locked, so the times of a user's changes are in
-    the order of their versions.
-    """
-    first = select(USER, literal_column("1", BIGINT)).where(*conditions)
-    return (
-        upsert(task_lists)
-        .from_select(["user_id", "version"], first)
-        .on_conflict_do_update(
-            index_elements=["user_id"], set_={"version": task_lists.c.version + 1}
-        )
-        .returning(
-            task_lists.c.user_id,
-            task_lists.c.version,
-            func.clock_timestamp(type_=INSTANT).label("at"),
-        )
-        .cte("change")
-    )
 
 
 def _target(*, conditional: bool) -> list[ColumnElement[bool]]:
     """Match the one task that is meant, `conditional` on its being at one of the versions."""
     is_task = [tasks.c.user_id == USER, tasks.c.id == TASK]
     return [*is_task, tasks.c.version == any_(_VERSIONS)] if conditional else is_task
-
-
-def _task_of(cte: CTE) -> Select[tuple[int, bytes]]:
-    return select(cte.c.version, document(cte))
-
-
-def _create_task() -> Select[tuple[int, bytes]]:
-    change = _next_version()
-    values: dict[str, ColumnElement[Any]] = {
-        "user_id": USER,
-        "id": TASK,
-        **{field: _value(field) for field in WRITABLE},
-        "completed_at": case((_value("is_completed"), change.c.at)),
-        "version": change.c.version,
-        "created_at": change.c.at,
-        "updated_at": change.c.at,
-    }
-    insertion = upsert(tasks).from_select(
-        list(values), select(*list(values.values())).select_from(change)
-    )
-    created = (
-        # The id is new, unless this is our own second try after a lost answer: then the row
-        # is there, and setting its id to itself is what makes RETURNING show it.
-        insertion.on_conflict_do_update(
-            index_elements=["user_id", "id"], set_={"id": insertion.excluded.id}
-        )
-        .returning(tasks)
-        .cte("created")
-    )
-    return _task_of(created)
 
 
 def _get_task() -> Select[tuple[int, bytes]]:
@@ -121,14 +49,14 @@ def _get_task() -> Select[tuple[int, bytes]]:
 @cache
 def update_task(fields: frozenset[str], *, conditional: bool) -> Select[tuple[int, bytes]]:
     """Set `fields`: for PUT all of them, for PATCH those that the client sent."""
-    return _change_task({field: _value(field) for field in fields}, conditional=conditional)
+    return _change_task({field: new_value(field) for field in fields}, conditional=conditional)
 
 
 def _change_task(
     values: dict[str, ColumnElement[Any]], *, conditional: bool
 ) -> Select[tuple[int, bytes]]:
     target = _target(conditional=conditional)
-    change = _next_version(exists().where(*target))
+    change = next_version(exists().where(*target))
     if "is_completed" in values:
         values["completed_at"] = case(
             (values["is_completed"], func.coalesce(tasks.c.completed_at, change.c.at))
@@ -140,7 +68,7 @@ def _change_task(
         .returning(tasks)
         .cte("changed")
     )
-    return _task_of(changed)
+    return task_of(changed)
 
 
 def _toggle_task(*, conditional: bool) -> Select[tuple[int, bytes]]:
@@ -149,7 +77,7 @@ def _toggle_task(*, conditional: bool) -> Select[tuple[int, bytes]]:
 
 def _delete_task(*, conditional: bool) -> Select[tuple[int]]:
     target = _target(conditional=conditional)
-    change = _next_version(exists().where(*target))
+    change = next_version(exists().where(*target))
     gone = (
         delete(tasks)
         # Naming the counter here is what makes the deletion wait for it.
@@ -172,7 +100,6 @@ def _delete_task(*, conditional: bool) -> Select[tuple[int]]:
     return select(tombstone.c.version)
 
 
-CREATE_TASK: Final = _create_task()
 GET_TASK: Final = _get_task()
 TOGGLE_TASK: Final = {
     conditional: _toggle_task(conditional=conditional) for conditional in (False, True)

@@ -1,0 +1,252 @@
+"""What becomes of each operation when its connection to the database breaks.
+
+A statement can break off before the server has it, after the server has committed it, and with
+word from the server that it was not executed. Whatever happens, a request has one effect or
+none, and the answer says which; 503 only where nobody can know (ADR 0012).
+"""
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final, NamedTuple
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+
+from src import retry
+from tests.builders import REPLACEMENT, rows_of, tasks_of
+from tests.processes import serving
+from tests.wire import Fault, Wire
+
+pytestmark = pytest.mark.anyio
+
+
+class Operation(NamedTuple):
+    """A request, to be filled in with the id of a task, one of none, and a key."""
+
+    method: str
+    path: str = "/{id}"
+    body: object = None
+    headers: Mapping[str, str] = {}
+
+
+_SEEN: Final = {"If-Match": '"1"'}
+_KEY: Final = {"Idempotency-Key": "{key}"}
+_ANY: Final = {"If-Match": "*"}
+
+REPEATABLE: Final = {
+    "create": Operation("POST", "", {"title": "Buy milk"}),
+    "create by key": Operation("POST", "", {"title": "Buy milk"}, _KEY),
+    "list": Operation("GET", ""),
+    "get": Operation("GET"),
+    "replace": Operation("PUT", body=REPLACEMENT),
+    "replace what exists": Operation("PUT", body=REPLACEMENT, headers=_ANY),
+    "update": Operation("PATCH", body={"title": "Buy oat milk"}),
+    "complete": Operation("PATCH", "/{id}/complete", {"is_completed": True}),
+    "delete": Operation("DELETE"),
+    "delete what exists": Operation("DELETE", headers=_ANY),
+}
+NOT_REPEATABLE: Final = {
+    "create by id": Operation("PUT", "/{no_id}", REPLACEMENT, {"If-None-Match": "*"}),
+    "replace what was seen": Operation("PUT", body=REPLACEMENT, headers=_SEEN),
+    "update what was seen": Operation("PATCH", body={"title": "Buy oat milk"}, headers=_SEEN),
+    "complete what was seen": Operation("PATCH", "/{id}/complete", {"is_completed": True}, _SEEN),
+    "toggle": Operation("PATCH", "/{id}/complete"),
+    "toggle what was seen": Operation("PATCH", "/{id}/complete", headers=_SEEN),
+    "delete what was seen": Operation("DELETE", headers=_SEEN),
+}
+OPERATIONS: Final = REPEATABLE | NOT_REPEATABLE
+UNCERTAIN: Final = (Fault.LOST, Fault.SWALLOWED)
+
+
+def each(operations: Mapping[str, Operation]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("operation", operations.values(), ids=operations.keys())
+
+
+def each_of(faults: tuple[Fault, ...]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("fault", faults, ids=[fault.name.lower() for fault in faults])
+
+
+class Stage(NamedTuple):
+    """A client of an app whose connections go by a wire."""
+
+    wire: Wire
+    client: httpx.AsyncClient
+    database_url: str
+
+    async def act(self, operation: Operation, *faults: Fault) -> tuple[httpx.Response, Any]:
+        """Send the operation for a user who has one task; give the answer, and what is left."""
+        user = f"user-{uuid4()}"
+        task = await self.client.post(tasks_of(user), json={"title": "Wash up"})
+        known = {"id": task.json()["id"], "no_id": uuid4(), "key": uuid4()}
+        self.wire.flights.clear()
+        self.wire.faults.clear()
+        self.wire.faults.extend(faults)
+        answer = await self.client.request(
+            operation.method,
+            tasks_of(user) + operation.path.format_map(known),
+            json=operation.body,
+            headers={name: value.format_map(known) for name, value in operation.headers.items()},
+        )
+        assert not self.wire.faults, "a fault found no statement"
+        return answer, effect(rows_of(self.database_url, user))
+
+
+def effect(rows: dict[str, list[dict[str, Any]]]) -> object:
+    """Give what was written, without the ids, versions and times that differ each time."""
+    moving = ("user_id", "id", "version", "request_hash")
+    return [
+        {name: value for name, value in row.items() if name not in moving and name[-3:] != "_at"}
+        | {"is_keyed": row.get("request_hash") is not None, "is_dated": bool(row.get("due_at"))}
+        | {"is_done": row.get("completed_at") is not None}
+        for table in ("tasks", "task_tombstones")
+        for row in rows[table]
+    ]
+
+
+def essence(answer: httpx.Response) -> object:
+    """Give what the client is told, without what differs each time."""
+    moving = ("id", "user_id", "version", "next_cursor")
+    body = answer.json() if answer.content else {}
+    tasks = body.get("items", [body])
+    return (
+        answer.status_code,
+        sorted(answer.headers),
+        [
+            {
+                name: value
+                for name, value in task.items()
+                if name not in moving and name[-3:] != "_at"
+            }
+            for task in tasks
+        ],
+    )
+
+
+@pytest.fixture(scope="module")
+async def stage(shared_database_url: str) -> AsyncIterator[Stage]:
+    async with (
+        Wire(shared_database_url) as wire,
+        serving(wire.url, db_pool_size=1) as (_, client),
+    ):
+        yield Stage(wire, client, shared_database_url)
+
+
+class TestAFault:
+    @pytest.mark.requirement("FR-058", "SC-010")
+    @each(REPEATABLE)
+    @each_of(tuple(Fault))
+    async def test_is_not_noticed_where_the_statement_may_be_repeated(
+        self, stage: Stage, operation: Operation, fault: Fault
+    ) -> None:
+        undisturbed = await stage.act(operation)
+
+        answer, left = await stage.act(operation, fault)
+
+        assert answer.is_success
+        assert essence(answer) == essence(undisturbed[0])
+        assert left == undisturbed[1]
+
+    @pytest.mark.requirement("FR-058", "SC-010")
+    @each(NOT_REPEATABLE)
+    async def test_is_not_noticed_where_nothing_was_executed(
+        self, stage: Stage, operation: Operation
+    ) -> None:
+        undisturbed = await stage.act(operation)
+
+        answer, left = await stage.act(operation, Fault.TERMINATED)
+
+        assert answer.is_success
+        assert essence(answer) == essence(undisturbed[0])
+        assert left == undisturbed[1]
+
+    @pytest.mark.requirement("FR-059", "SC-010")
+    @each(NOT_REPEATABLE)
+    @each_of(UNCERTAIN)
+    async def test_is_told_where_a_repetition_could_lie(
+        self, stage: Stage, operation: Operation, fault: Fault
+    ) -> None:
+        _, before = await stage.act(Operation("GET"))
+        _, after = await stage.act(operation)
+
+        answer, left = await stage.act(operation, fault)
+
+        assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
+        assert answer.headers["retry-after"] == "1"
+        assert left == (after if fault is Fault.SWALLOWED else before)
+        assert sum(flight.statements for flight in stage.wire.flights) == 1
+
+    @pytest.mark.requirement("FR-058")
+    @each(REPEATABLE)
+    @pytest.mark.parametrize(
+        "faults",
+        [
+            (Fault.SWALLOWED, Fault.SWALLOWED),
+            (Fault.SWALLOWED, Fault.LOST),
+            (Fault.SWALLOWED, Fault.TERMINATED),
+            (Fault.TERMINATED, Fault.SWALLOWED),
+        ],
+        ids=lambda faults: "-".join(fault.name.lower() for fault in faults),
+    )
+    async def test_may_come_twice(
+        self, stage: Stage, operation: Operation, faults: tuple[Fault, ...]
+    ) -> None:
+        undisturbed = await stage.act(operation)
+
+        answer, left = await stage.act(operation, *faults)
+
+        assert essence(answer) == essence(undisturbed[0])
+        assert left == undisturbed[1]
+
+    @pytest.mark.requirement("FR-058")
+    @each(OPERATIONS)
+    async def test_that_comes_a_third_time_is_told(
+        self, stage: Stage, operation: Operation
+    ) -> None:
+        _, before = await stage.act(Operation("GET"))
+
+        started = time.monotonic()
+        answer, left = await stage.act(operation, *[Fault.TERMINATED] * retry.TRIES)
+
+        assert answer.status_code == 503
+        assert left == before
+        assert time.monotonic() - started >= 1.5 * retry.FIRST_PAUSE  # the least that it waits
+
+
+class TestARepetition:
+    @pytest.mark.requirement("FR-058")
+    async def test_of_a_deletion_that_never_found_its_task_is_still_a_miss(
+        self, stage: Stage
+    ) -> None:
+        answer, _ = await stage.act(Operation("DELETE", "/{no_id}"), Fault.TERMINATED)
+
+        assert answer.status_code == 404
+
+    @pytest.mark.requirement("FR-058")
+    async def test_of_a_creation_finds_the_task_that_the_first_try_made(self, stage: Stage) -> None:
+        """One number of the list is lost, which is all that the repetition leaves behind."""
+        answer, _ = await stage.act(REPEATABLE["create"], Fault.SWALLOWED)
+
+        task = answer.json()
+        assert (task["version"], answer.headers["etag"]) == (2, '"2"')
+        assert UUID(task["id"]).version == 7
+        assert (await stage.client.get(answer.headers["location"])).json() == task
+        again = await stage.client.get(tasks_of(task["user_id"]))
+        assert again.headers["etag"] == 'W/"3"'
+
+    @pytest.mark.requirement("FR-058")
+    async def test_of_a_completion_keeps_the_time_of_the_first_try(self, stage: Stage) -> None:
+        answer, _ = await stage.act(REPEATABLE["complete"], Fault.SWALLOWED)
+
+        task = answer.json()
+        assert task["version"] == 3
+        assert task["completed_at"] < task["updated_at"]
+
+    @pytest.mark.requirement("FR-029", "FR-061")
+    async def test_takes_a_new_connection(self, stage: Stage) -> None:
+        await stage.act(REPEATABLE["get"])  # the pool has its one connection
+        starts = stage.wire.openings.count("start")
+
+        await stage.act(REPEATABLE["get"], Fault.TERMINATED)
+
+        assert stage.wire.openings.count("start") == starts + 1
