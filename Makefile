@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(CURDIR)/$(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format lint types contract lock clean
+.PHONY: help run test check format lint types contract lock bench bench-full clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,21 @@ lock: $(VENV)/.dev ## Pin the newest dependencies, with hashes
 	cd backend && $(BIN)/uv pip compile --universal --python-version 3.11 --upgrade --generate-hashes \
 	  --no-emit-index-url --custom-compile-command "make lock" -q pyproject.toml --group dev \
 	  -c requirements.txt -o requirements-dev.txt
+	cd backend/benchmarks && $(BIN)/uv pip compile --universal --python-version 3.11 --upgrade --generate-hashes \
+	  --no-emit-index-url --custom-compile-command "make lock" -q requirements.in -o requirements.txt
+
+bench: $(VENV)/.run backend/benchmarks/.venv/.ready ## Measure the server beside its peers (8 minutes; needs wrk and npm)
+	cd backend && $(BIN)/python -m benchmarks run --quick && benchmarks/.venv/bin/python -m benchmarks report
+
+bench-full: $(VENV)/.run backend/benchmarks/.venv/.ready ## The same with the long parts: growth, memory, fairness
+	cd backend && $(BIN)/python -m benchmarks run --full && benchmarks/.venv/bin/python -m benchmarks report
+
+backend/benchmarks/.venv/.ready: backend/benchmarks/requirements.txt backend/benchmarks/peers/fastify/package-lock.json
+	@command -v wrk >/dev/null && command -v npm >/dev/null || { echo "task-api: the benchmark needs wrk and npm"; exit 1; }
+	$(PYTHON) -m venv backend/benchmarks/.venv
+	cd backend/benchmarks && .venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	cd backend/benchmarks && npm ci --silent --prefix peers/fastify
+	@touch $@
 
 clean: ## Remove the environment; the data in .data stays
 	rm -rf $(VENV)

@@ -1,4 +1,4 @@
-"""The command line: `run` measures, `report` draws."""
+"""The command line: `run` measures, `report` draws, `inside` looks closer."""
 
 import argparse
 import shutil
@@ -29,6 +29,7 @@ def main() -> None:
     run.add_argument("--servers", type=_names, help="some servers only; nothing is written")
     run.add_argument("--seconds", type=int, help="of one run")
     run.add_argument("--rounds", type=int, help="runs of each server per operation")
+    commands.add_parser("inside", help="print the CPU of a request inside the application")
     commands.add_parser("report", help="make the tables and the plots from the results")
     arguments = parser.parse_args()
     if arguments.command == "report":
@@ -37,6 +38,10 @@ def main() -> None:
         from benchmarks import report  # noqa: PLC0415
 
         report.make()
+    elif arguments.command == "inside":
+        from benchmarks import inside  # noqa: PLC0415
+
+        inside.main()
     else:
         _run(arguments)
 
