@@ -1,10 +1,14 @@
 """The application: assembly only."""
 
 import gc
+import multiprocessing.connection
+import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
+from threading import Thread
 from typing import Final
 
 from fastapi import FastAPI
@@ -39,6 +43,21 @@ def _calm_the_collector() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
+def _end_with_parent() -> None:
+    """Let a worker stop when the process that started it is gone, even by `kill -9`.
+
+    An orphaned worker would hold the port, and the next start could not have it.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        Thread(target=_stop_after, args=(parent.sentinel,), daemon=True).start()
+
+
+def _stop_after(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the application for these settings; by default, for those of the environment."""
     settings = settings or Settings()
@@ -54,6 +73,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with database:
             _calm_the_collector()
+            _end_with_parent()
             yield
 
     app = FastAPIOffline(

@@ -197,6 +197,19 @@ class TestKillMinusNine:
                 assert again.stop() == 0
                 again.wait_until_nothing_is_left()
 
+    @pytest.mark.requirement("FR-041")
+    def test_of_the_server_ends_its_workers(self, tmp_path: Path, database_url: str) -> None:
+        settings = local(DATABASE_URL=database_url, WEB_CONCURRENCY="2")
+        with server(tmp_path, **settings) as running:
+            running.wait_until_it_serves()
+            workers = running.process.children(recursive=True)
+            assert len(workers) >= 2
+
+            running.process.kill()
+            running.wait()
+
+            running.wait_until_nothing_is_left()
+
     @pytest.mark.requirement("FR-041", "SC-006", "FR-029")
     def test_of_the_database_loses_nothing_that_was_answered(self, tmp_path: Path) -> None:
         with server(tmp_path, **local(DB_POOL_TIMEOUT="0.1")) as running:
