@@ -1,20 +1,15 @@
 """The application: assembly only."""
 
-import gc
-import multiprocessing.connection
-import os
-import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
-from threading import Thread
 from typing import Final
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from src import __version__, logs
+from src import __version__, logs, process
 from src.api import documentation, errors, health
 from src.api.middleware import Cors, HeadAsGet, LastResort, RequestContext
 from src.api.v1 import tasks
@@ -31,33 +26,6 @@ _EXPOSED_HEADERS: Final = (
 )
 
 
-def _calm_the_collector() -> None:
-    """Keep the garbage collector off what lives as long as the process.
-
-    A request leaves no cycles worth looking for, but its objects trigger a look at all the
-    modules and schemas every few requests: a fifth of the CPU, and pauses of tens of
-    milliseconds.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
-
-
-def _end_with_parent() -> None:
-    """Let a worker stop when the process that started it is gone, even by `kill -9`.
-
-    An orphaned worker would hold the port, and the next start could not have it.
-    """
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        Thread(target=_stop_after, args=(parent.sentinel,), daemon=True).start()
-
-
-def _stop_after(sentinel: int) -> None:
-    multiprocessing.connection.wait([sentinel])
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the application for these settings; by default, for those of the environment."""
     settings = settings or Settings()
@@ -72,8 +40,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with database:
-            _calm_the_collector()
-            _end_with_parent()
+            process.calm_the_collector()
+            process.end_with_parent()
             yield
 
     app = FastAPIOffline(
