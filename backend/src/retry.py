@@ -72,6 +72,10 @@ class Tries:
         return may_be_repeated and self._count <= TRIES and monotonic() - self._started < BUDGET
 
     async def pause(self) -> None:
-        """Wait before the next try: longer each time, and not as long as the others do."""
-        average = FIRST_PAUSE * 2 ** (self._count - 2)
-        await asyncio.sleep(average * random.uniform(0.5, 1.5))  # noqa: S311 — no secret
+        """Wait before the next try."""
+        await asyncio.sleep(self.next_pause())
+
+    def next_pause(self) -> float:
+        """Give seconds: more each time, and not as many as for all others who wait."""
+        average: float = FIRST_PAUSE * 2 ** (self._count - 2)
+        return average * random.uniform(0.5, 1.5)  # noqa: S311 — no secret

@@ -1,7 +1,6 @@
 """The app and its database, when things go wrong: no session leaks, nothing hangs, all recovers."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -465,9 +464,7 @@ class TestAFullPool:
             async with under_way(lambda: rename(client, task), times=2) as writers:
                 await until(lambda: administrator.sees_waiting(2))
 
-                started = time.monotonic()
                 assert is_unavailable(await client.get(tasks_of(other_user)))
-                assert time.monotonic() - started >= 0.1
 
                 administrator.unlocks()
                 assert [(await writer).status_code for writer in writers] == [200, 200]
