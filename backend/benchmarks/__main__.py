@@ -35,11 +35,11 @@ def main() -> None:
     if arguments.command == "report":
         # Each command imports only its own needs: the report is drawn in the peers' environment,
         # which has the plotting library and not the application's packages.
-        from benchmarks import report  # noqa: PLC0415
+        from benchmarks import report
 
         report.make()
     elif arguments.command == "inside":
-        from benchmarks import inside  # noqa: PLC0415
+        from benchmarks import inside
 
         inside.main()
     else:
@@ -47,12 +47,12 @@ def main() -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from benchmarks import results  # noqa: PLC0415 — see above
-    from benchmarks.compare import Plan, say  # noqa: PLC0415
-    from benchmarks.data import database_server  # noqa: PLC0415
-    from benchmarks.operations import OPERATIONS  # noqa: PLC0415
-    from benchmarks.parts import PARTS  # noqa: PLC0415
-    from benchmarks.servers import SERVERS  # noqa: PLC0415
+    from benchmarks import results
+    from benchmarks.compare import Plan, say
+    from benchmarks.data import database_server
+    from benchmarks.operations import OPERATIONS
+    from benchmarks.parts import PARTS
+    from benchmarks.servers import SERVERS
 
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is needed, the load generator: apt-get install wrk")
