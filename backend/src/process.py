@@ -1,10 +1,9 @@
 """The process that serves: what it must be told about itself, once, when it begins."""
 
 import gc
-import multiprocessing.connection
-import os
+import multiprocessing
 import signal
-from threading import Thread
+from asyncio import AbstractEventLoop, get_running_loop
 
 
 def calm_the_collector() -> None:
@@ -26,9 +25,10 @@ def end_with_parent() -> None:
     """
     parent = multiprocessing.parent_process()
     if parent is not None:
-        Thread(target=_stop_after, args=(parent.sentinel,), daemon=True).start()
+        loop = get_running_loop()
+        loop.add_reader(parent.sentinel, _stop, loop, parent.sentinel)
 
 
-def _stop_after(sentinel: int) -> None:
-    multiprocessing.connection.wait([sentinel])
-    os.kill(os.getpid(), signal.SIGTERM)
+def _stop(loop: AbstractEventLoop, sentinel: int) -> None:
+    loop.remove_reader(sentinel)  # it would tell of its end for ever
+    signal.raise_signal(signal.SIGTERM)

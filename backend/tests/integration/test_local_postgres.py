@@ -406,11 +406,13 @@ class TestAfterKill9:
             assert "a server of an earlier run is still at work" in refusal(used)
         assert signalled == []
 
+    @pytest.mark.parametrize("is_there", [True, False])
     def test_a_setpriv_that_cannot_tie_the_server_to_us_is_done_without(
-        self, used: Path, open_folder: Path, monkeypatch: pytest.MonkeyPatch
+        self, used: Path, open_folder: Path, monkeypatch: pytest.MonkeyPatch, *, is_there: bool
     ) -> None:
-        (open_folder / "setpriv").write_text("#!/bin/sh\nexit 1\n")
-        (open_folder / "setpriv").chmod(0o755)
+        if is_there:
+            (open_folder / "setpriv").write_text("#!/bin/sh\nexit 1\n")
+            (open_folder / "setpriv").chmod(0o755)
         monkeypatch.setenv("PATH", str(open_folder))
         with local_postgres(used) as url:
             assert query(url, "SELECT 1") == [(1,)]
