@@ -11,6 +11,7 @@ It also ends the session that a request was lent.
 
 import copy
 import dataclasses
+import json
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
@@ -48,9 +49,14 @@ class StrictRequest(Request):
         return self._body
 
     async def json(self) -> Any:  # noqa: ANN401 — as the class above has it
-        """Parse the body. No NaN, no lone surrogates, no other encodings than UTF-8."""
+        """Parse the body. No NaN, no lone surrogates, no other encodings than UTF-8.
+
+        And no name twice in one object: to take either value would be a guess. pydantic's parser
+        takes the last one, the standard library's takes much that is not JSON: hence both.
+        """
         try:
             parsed = from_json(await self.body(), allow_inf_nan=False)
+            json.loads(self._body, object_pairs_hook=_refuse_repeated)
         except ValueError as error:
             raise HTTPException(400, detail=str(error)) from None
         # The framework takes null for "no body", which is an order to toggle somewhere. It
@@ -108,6 +114,12 @@ class StrictRoute(APIRoute):
 
 async def _do_nothing(**_: object) -> Response:
     return Response()
+
+
+def _refuse_repeated(members: list[tuple[str, Any]]) -> None:
+    names = [name for name, _ in members]
+    if len(set(names)) < len(names):
+        raise ValueError("a name stands twice in one object")
 
 
 def _header_violations(request: Request, refused: list[str]) -> list[dict[str, Any]]:

@@ -580,6 +580,36 @@ class TestBodies:
         assert document == problem(answer, INVALID_JSON, detail=document["detail"])
         assert re.fullmatch(r".+ at line \d+ column \d+", document["detail"])
 
+    @pytest.mark.requirement("FR-025")
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b'{"title":"x","title":"x"}',
+            b'{"title":"x","\\u0074itle":"y"}',
+            b'{"title":"x","":1,"":2}',
+            b'{"title":"x","unknown":[{"deep":{"a":1,"b":2,"a":3}}]}',
+        ],
+    )
+    async def test_a_name_that_stands_twice_in_one_object_is_400(
+        self, client: httpx.AsyncClient, user: str, body: bytes
+    ) -> None:
+        answer = await client.post(tasks_of(user), content=body, headers=AS_JSON)
+
+        assert answer.status_code == 400
+        assert answer.json() == problem(
+            answer, INVALID_JSON, detail="a name stands twice in one object"
+        )
+
+    @pytest.mark.requirement("FR-025")
+    async def test_a_name_may_stand_in_several_objects(
+        self, client: httpx.AsyncClient, user: str
+    ) -> None:
+        body = b'{"title":"x","unknown":[{"title":1},{"title":1}]}'
+
+        answer = await client.post(tasks_of(user), content=body, headers=AS_JSON)
+
+        assert (answer.status_code, answer.json()["errors"]) == (422, [unknown(pointer="/unknown")])
+
     @pytest.mark.requirement("FR-009", "FR-025")
     async def test_any_escape_that_json_has_is_understood(
         self, client: httpx.AsyncClient, user: str
