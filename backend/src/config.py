@@ -3,14 +3,20 @@
 Every setting is documented in `.env.example`; a test keeps the two in step.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 ROOT: Final = Path(__file__).resolve().parents[2]
+
+
+_ORIGIN: Final = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^\sA-Z/?#@*]+")
 
 
 class MissingSettingError(Exception):
@@ -48,7 +54,17 @@ class Settings(BaseSettings):
     @classmethod
     def _require_postgres_url(cls, url: SecretStr | None) -> SecretStr | None:
         if url is not None and not _is_postgres_url(url.get_secret_value()):
-            raise ValueError("must be a postgresql:// URL, as Neon's console shows it")
+            raise ValueError(
+                "must be a postgresql:// URL, as Neon's console shows it, with %40 for an @ in the"
+                " password"
+            )
+        return url
+
+    @field_validator("database_url_unpooled")
+    @classmethod
+    def _require_pooled_url(cls, url: SecretStr | None, others: ValidationInfo) -> SecretStr | None:
+        if url is not None and others.data.get("database_url", url) is None:
+            raise ValueError("is for migrations only: DATABASE_URL must be set as well")
         return url
 
     @field_validator("log_level", "log_format", mode="before")
@@ -62,6 +78,16 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(origin.strip() for origin in value.split(",") if origin.strip())
         return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _require_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(map(_ORIGIN.fullmatch, origins)):
+            raise ValueError(
+                "must be origins as browsers send them, such as http://localhost:3000: in lower"
+                " case, without a path or a slash at the end; or * for all"
+            )
+        return origins
 
     @property
     def required_database_url(self) -> str:
@@ -79,7 +105,13 @@ class Settings(BaseSettings):
 
 
 def _is_postgres_url(text: str) -> bool:
-    try:
-        return urlsplit(text).port != 0 and text.startswith(("postgres://", "postgresql://"))
-    except ValueError:  # it would quote a part of the URL, and with it perhaps the password
+    if (
+        not text.startswith(("postgres://", "postgresql://"))
+        or urlsplit(text).netloc.count("@") > 1
+    ):
         return False
+    try:
+        conninfo_to_dict(text)
+    except ProgrammingError:  # it quotes a part of the URL, and with it perhaps the password
+        return False
+    return urlsplit(text).port != 0

@@ -22,7 +22,7 @@ from sqlalchemy.pool import NullPool
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from src.connections import DIALECT, PooledConnection, connection_options, is_dead
-from src.exceptions import DatabaseUnavailable
+from src.exceptions import DatabaseUnavailable, OutcomeUnknown
 from src.retry import Tries
 
 RECONNECT_TIMEOUT: Final = 2.0
@@ -111,6 +111,7 @@ async def fetch(
 
     Raises:
         DatabaseUnavailable: it did not answer, or not within the time limits.
+        OutcomeUnknown: nor does anybody know whether it has executed the statement.
     """
     query, constants = compile_statement(statement)
     values = {**constants, **parameters}
@@ -120,9 +121,10 @@ async def fetch(
             return Fetched(await _run(session, query, values), tries.is_uncertain)
         except (DBAPIError, Error) as error:
             if not tries.allow_another(error):
-                if isinstance(error, _UNAVAILABLE):
-                    raise DatabaseUnavailable from error
-                raise
+                if not isinstance(error, _UNAVAILABLE):
+                    raise
+                is_in_doubt = tries.is_uncertain and not is_repeatable
+                raise (OutcomeUnknown if is_in_doubt else DatabaseUnavailable) from error
         await _leave_connection(session)
         await tries.pause()
 

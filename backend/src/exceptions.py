@@ -9,6 +9,7 @@ TaskError
 ├── CursorMismatch         the cursor does not belong to this list
 └── UnknownTimeZone        the database does not know the time zone
 DatabaseUnavailable        the database cannot answer now; nothing is known to be wrong
+└── OutcomeUnknown         and a change may have been made that must not be made twice
 """
 
 from typing import ClassVar
@@ -50,7 +51,7 @@ class TaskExists(VersionMismatch):
 
 
 class IdempotencyKeyReused(TaskError):
-    """The key has made a task before, from another body."""
+    """The key belongs to the task of another request."""
 
     code = "idempotency_key_reused"
 
@@ -71,3 +72,9 @@ class DatabaseUnavailable(Exception):
     """The database did not answer: unreachable, overloaded, or out of its time limits."""
 
     code: ClassVar[str] = "database_unavailable"
+
+
+class OutcomeUnknown(DatabaseUnavailable):
+    """The connection broke before the answer to a change that must not be made twice."""
+
+    code = "outcome_unknown"

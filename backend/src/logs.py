@@ -2,6 +2,7 @@
 
 import logging
 from logging.config import dictConfig
+from typing import ClassVar
 
 from src.api.context import REQUEST_ID
 from src.config import Settings
@@ -12,6 +13,24 @@ class RequestIdFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.request_id = REQUEST_ID.get()
+        return True
+
+
+class RepetitionFilter(logging.Filter):
+    """Lets the same words pass once in a while: an outage is told, but not for each request."""
+
+    PAUSE: ClassVar = 10  # s
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._words = ""
+        self._told_at = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        words = record.getMessage()
+        if words == self._words and record.created < self._told_at + self.PAUSE:
+            return False
+        self._words, self._told_at = words, record.created
         return True
 
 
@@ -28,7 +47,10 @@ def configure(settings: Settings) -> None:
         {
             "version": 1,
             "disable_existing_loggers": False,
-            "filters": {"request_id": {"()": RequestIdFilter}},
+            "filters": {
+                "request_id": {"()": RequestIdFilter},
+                "repetition": {"()": RepetitionFilter},
+            },
             "formatters": {
                 "text": {
                     "()": TextFormatter,
@@ -47,7 +69,7 @@ def configure(settings: Settings) -> None:
                 }
             },
             "root": {"level": settings.log_level.upper(), "handlers": ["stderr"]},
-            # It tells of each connection that it gives and takes back: once a request.
-            "loggers": {"psycopg.pool": {"level": "ERROR"}},
+            # It also tells of each connection that it gives and takes back: once a request.
+            "loggers": {"psycopg.pool": {"level": "WARNING", "filters": ["repetition"]}},
         }
     )

@@ -12,6 +12,7 @@ from fastapi_offline import FastAPIOffline
 from src import __version__, logs, process
 from src.api import documentation, errors, health
 from src.api.middleware import Cors, HeadAsGet, LastResort, RequestContext
+from src.api.routing import end_paths
 from src.api.v1 import tasks
 from src.config import Settings
 from src.database import Database
@@ -59,6 +60,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     # Not by `include_router`, which looks for the route twice, once in each router.
     app.router.routes[:0] = [*tasks.router.routes, *health.router.routes]
     documentation.install(app)
+    end_paths(app)
     # The last one added is the outermost.
     app.add_middleware(LastResort)
     app.add_middleware(HeadAsGet)

@@ -6,7 +6,7 @@ import httpx
 import psycopg
 from psycopg.sql import SQL, Identifier
 
-from src.api.errors import Kind
+from src.api.kinds import Kind
 
 REPLACEMENT: Final = {
     "title": "Buy oat milk",

@@ -9,6 +9,7 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
+from src.api.protocol import StrictHttpProtocol
 from tests.processes import PATIENCE, wait_until
 
 
@@ -18,7 +19,9 @@ def listening(app: FastAPI) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         host, port = listener.getsockname()
         url = f"http://{host}:{port}"
-        server = uvicorn.Server(uvicorn.Config(app, loop="uvloop", log_config=None))
+        server = uvicorn.Server(
+            uvicorn.Config(app, loop="uvloop", http=StrictHttpProtocol, log_config=None)
+        )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

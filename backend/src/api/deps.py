@@ -68,7 +68,7 @@ class TaskIdConvertor(StringConvertor):
     Otherwise `PUT .../tasks/summary` would be told that its id is wrong, not its method.
     """
 
-    regex = "(?!summary$)[^/]+"
+    regex = r"(?!summary\Z)[^/]+"
 
 
 register_url_convertor("task_id", TaskIdConvertor())

@@ -11,7 +11,7 @@ from fastapi.openapi.docs import get_redoc_html
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
-from src.api.errors import (
+from src.api.kinds import (
     BODY_TOO_LARGE,
     DATABASE_UNAVAILABLE,
     INTERNAL_ERROR,

@@ -3,7 +3,8 @@
 A problem names what is at fault and what to do. It never holds the input or an internal.
 """
 
-from typing import Any, Final, NamedTuple
+import logging
+from typing import Any, Final
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -12,111 +13,51 @@ from pydantic_core import from_json, to_json
 from starlette.exceptions import HTTPException
 
 from src.api.context import REQUEST_ID
+from src.api.kinds import (
+    BODY_TOO_LARGE,
+    DATABASE_UNAVAILABLE,
+    INTERNAL_ERROR,
+    INVALID_JSON,
+    INVALID_REQUEST,
+    KEY_SPENT,
+    METHOD_NOT_ALLOWED,
+    OUTCOME_UNKNOWN,
+    ROUTE_NOT_FOUND,
+    TASK_EXISTS,
+    TASK_NOT_FOUND,
+    UNSUPPORTED_MEDIA_TYPE,
+    VERSION_MISMATCH,
+    Kind,
+)
 from src.api.violations import violation
 from src.exceptions import (
     CursorMismatch,
     DatabaseUnavailable,
     IdempotencyKeyReused,
+    OutcomeUnknown,
     TaskDeleted,
     TaskExists,
     TaskNotFound,
     UnknownTimeZone,
     VersionMismatch,
 )
-from src.models.limits import BODY_MAX_BYTES, PROBLEM_MAX_ERRORS
+from src.models.limits import PROBLEM_MAX_ERRORS
 from src.schemas.problem import PROBLEM_MEDIA_TYPE
 
 RETRY_AFTER: Final = "1"  # s
 
-
-class Kind(NamedTuple):
-    """A kind of problem: its status, stable code, title and standing detail."""
-
-    status: int
-    code: str
-    title: str
-    detail: str
+log = logging.getLogger(__name__)
 
 
-INVALID_JSON: Final = Kind(
-    400, "invalid_json", "The body is not JSON", "Send one JSON object (RFC 8259) in UTF-8."
-)
-ORIGIN_NOT_ALLOWED: Final = Kind(
-    400,
-    "origin_not_allowed",
-    "Browsers of this origin are not let in",
-    "The setting CORS_ORIGINS lists the origins that are.",
-)
-ROUTE_NOT_FOUND: Final = Kind(
-    404, "route_not_found", "No such route", "Nothing is served at this path. See /docs."
-)
-TASK_NOT_FOUND: Final = Kind(
-    404, TaskNotFound.code, "No such task", "This user has no task with this id."
-)
-METHOD_NOT_ALLOWED: Final = Kind(
-    405, "method_not_allowed", "Method not allowed", "The Allow header lists the methods."
-)
-KEY_SPENT: Final = Kind(
-    410,
-    TaskDeleted.code,
-    "The task was deleted",
-    "The task that this Idempotency-Key made was deleted. Another one takes another key.",
-)
-VERSION_MISMATCH: Final = Kind(
-    412,
-    VersionMismatch.code,
-    "The task has changed",
-    "It is not at the version in If-Match. `current` is the task as it is now.",
-)
-TASK_EXISTS: Final = Kind(
-    412,
-    TaskExists.code,
-    "The task exists",
-    "With If-None-Match: * a task is only created. `current` is the task as it is now.",
-)
-BODY_TOO_LARGE: Final = Kind(
-    413, "body_too_large", "The body is too large", f"It may have {BODY_MAX_BYTES} bytes at most."
-)
-UNSUPPORTED_MEDIA_TYPE: Final = Kind(
-    415,
-    "unsupported_media_type",
-    "The body is not announced as JSON",
-    "Send the header Content-Type: application/json (PATCH also takes"
-    " application/merge-patch+json), in UTF-8.",
-)
-INVALID_REQUEST: Final = Kind(
-    422, "invalid_request", "The request breaks a rule", "`errors` names every broken rule."
-)
-INTERNAL_ERROR: Final = Kind(
-    500,
-    "internal_error",
-    "The server failed",
-    "The fault is ours. The request id finds it in the log.",
-)
-DATABASE_UNAVAILABLE: Final = Kind(
-    503,
-    DatabaseUnavailable.code,
-    "The database cannot answer now",
-    "Try again after the seconds in Retry-After.",
-)
-
-KINDS: Final = (
-    INVALID_JSON,
-    ORIGIN_NOT_ALLOWED,
-    ROUTE_NOT_FOUND,
-    TASK_NOT_FOUND,
-    METHOD_NOT_ALLOWED,
-    KEY_SPENT,
-    VERSION_MISMATCH,
-    TASK_EXISTS,
-    BODY_TOO_LARGE,
-    UNSUPPORTED_MEDIA_TYPE,
-    INVALID_REQUEST,
-    INTERNAL_ERROR,
-    DATABASE_UNAVAILABLE,
-)
-_BY_STATUS: Final = {
-    kind.status: kind for kind in KINDS if kind not in (ORIGIN_NOT_ALLOWED, TASK_NOT_FOUND)
+_OF_THE_FRAMEWORK: Final = {
+    kind.status: kind
+    for kind in (
+        INVALID_JSON,
+        ROUTE_NOT_FOUND,
+        METHOD_NOT_ALLOWED,
+        BODY_TOO_LARGE,
+        UNSUPPORTED_MEDIA_TYPE,
+    )
 }
 
 
@@ -139,6 +80,8 @@ def problem(
         "request_id": request_id,
         **members,
     }
+    # A cache may keep a 404 or 410 by itself (RFC 9110, section 15.1), longer than it is true.
+    headers = {"Cache-Control": "no-store", **(headers or {})}
     return Response(to_json(document), kind.status, headers, media_type=PROBLEM_MEDIA_TYPE)
 
 
@@ -148,9 +91,11 @@ async def _on_invalid_request(_: Request, error: RequestValidationError) -> Resp
 
 
 async def _on_http_exception(request: Request, error: HTTPException) -> Response:
-    kind = _BY_STATUS.get(error.status_code, INTERNAL_ERROR)
+    kind = _OF_THE_FRAMEWORK.get(error.status_code, INTERNAL_ERROR)
     if kind is METHOD_NOT_ALLOWED:
         return problem(kind, headers={"Allow": _allowed_methods(request)})
+    if kind is BODY_TOO_LARGE:  # nobody will read the rest of it
+        return problem(kind, headers={"Connection": "close"})
     return problem(kind, detail=error.detail if kind is INVALID_JSON else None)
 
 
@@ -172,7 +117,7 @@ async def _on_idempotency_key_reused(_: Request, error: IdempotencyKeyReused) ->
     reused = {
         "header": "Idempotency-Key",
         "code": error.code,
-        "detail": "has made a task from another body: a new intent takes a new key",
+        "detail": "belongs to the task of another request: a new intent takes a new key",
     }
     return problem(INVALID_REQUEST, errors=[reused])
 
@@ -195,8 +140,11 @@ async def _on_unknown_time_zone(_: Request, error: UnknownTimeZone) -> Response:
     return problem(INVALID_REQUEST, errors=[violation])
 
 
-async def _on_database_unavailable(_: Request, __: DatabaseUnavailable) -> Response:
-    return problem(DATABASE_UNAVAILABLE, headers={"Retry-After": RETRY_AFTER})
+async def _on_database_unavailable(_: Request, error: DatabaseUnavailable) -> Response:
+    cause = error.__cause__ or error
+    log.warning("the database cannot answer: %s", getattr(cause, "orig", cause))
+    kind = OUTCOME_UNKNOWN if isinstance(error, OutcomeUnknown) else DATABASE_UNAVAILABLE
+    return problem(kind, headers={"Retry-After": RETRY_AFTER})
 
 
 HANDLERS: Final[dict[type[Exception] | int, Any]] = {
@@ -220,6 +168,6 @@ def _allowed_methods(request: Request) -> str:
         method
         for route in iter_route_contexts(request.app.routes)
         if getattr(route, "path_regex", None) and route.path_regex.match(path)
-        for method in route.methods or ()
+        for method in getattr(route, "methods", None) or ("GET",)
     }
     return ", ".join(sorted(allowed | {"HEAD"} if "GET" in allowed else allowed))

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from src import revisions
 from src.api.deps import SessionDep
 from src.api.documentation import operation_id, problems
-from src.api.errors import DATABASE_UNAVAILABLE
+from src.api.kinds import DATABASE_UNAVAILABLE
 from src.api.routing import StrictRoute
 from src.exceptions import DatabaseUnavailable
 
@@ -33,5 +33,5 @@ async def get_health() -> Health:
 async def get_readiness(session: SessionDep) -> Health:
     """Ready: the database answers, and its schema is the one that this version needs."""
     if await revisions.current(session) != revisions.newest():
-        raise DatabaseUnavailable
+        raise DatabaseUnavailable("its schema is not at the newest migration")
     return Health()

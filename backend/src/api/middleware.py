@@ -15,7 +15,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from src.api.context import REQUEST_ID
-from src.api.errors import INTERNAL_ERROR, ORIGIN_NOT_ALLOWED, problem
+from src.api.errors import problem
+from src.api.kinds import INTERNAL_ERROR, ORIGIN_NOT_ALLOWED, PREFLIGHT_REFUSED
 
 _SANE_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
@@ -86,13 +87,15 @@ class HeadAsGet:
 
 
 class Cors(CORSMiddleware):
-    """Lets browsers of the given origins in, and tells the others so in a problem document."""
+    """Lets browsers of the given origins in, and refuses in a problem document."""
 
     def preflight_response(self, request_headers: Headers) -> Response:
         response = super().preflight_response(request_headers)
         if response.status_code == HTTPStatus.OK:
             return response
-        return problem(ORIGIN_NOT_ALLOWED, headers={"Vary": "Origin"})
+        is_allowed = self.is_allowed_origin(request_headers["origin"])
+        kind = PREFLIGHT_REFUSED if is_allowed else ORIGIN_NOT_ALLOWED
+        return problem(kind, headers={"Vary": "Origin"})
 
 
 class LastResort:

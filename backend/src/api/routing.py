@@ -5,29 +5,31 @@ It also ends the session that a request was lent.
 - A query parameter that the route does not know, that comes twice or is not UTF-8, is 422.
 - So is a header that asks for protection, on a write that does not give it: a precondition or an
   idempotency key that was ignored would be a promise that was broken.
+- So is a body where none is read: what it asks for would not be done.
 - A body is JSON as RFC 8259 has it, in UTF-8, of an announced type and of bounded size;
   otherwise the answer is 400, 415 or 413, before anything in it is looked at.
 """
 
 import copy
 import dataclasses
-import json
+import re
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-from fastapi import HTTPException, Request, Response
+from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from pydantic_core import from_json
+from starlette.routing import Route
 
 from src.api.deps import end_session
+from src.api.strict_json import NotStrictJSONError, parse_json
 from src.models.limits import BODY_MAX_BYTES
 
 JSON: Final = "application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"
-_PROTECTIONS: Final = ("If-Match", "If-None-Match", "Idempotency-Key")
+_PROTECTIONS: Final = ("If-Match", "If-None-Match", "If-Unmodified-Since", "Idempotency-Key")
 _SINGULAR: Final = ("Idempotency-Key",)  # the others are lists: their lines count as one
 _CHARSETS: Final = {"charset=utf-8", 'charset="utf-8"'}
 
@@ -49,25 +51,34 @@ class StrictRequest(Request):
         return self._body
 
     async def json(self) -> Any:  # noqa: ANN401 — as the class above has it
-        """Parse the body. No NaN, no lone surrogates, no other encodings than UTF-8.
-
-        And no name twice in one object: to take either value would be a guess. pydantic's parser
-        takes the last one, the standard library's takes much that is not JSON: hence both.
-        """
+        """Parse the body, strictly."""
         try:
-            parsed = from_json(await self.body(), allow_inf_nan=False)
-            json.loads(self._body, object_pairs_hook=_refuse_repeated)
-        except ValueError as error:
-            raise HTTPException(400, detail=str(error)) from None
+            parsed = parse_json(await self.body())
+        except NotStrictJSONError as error:
+            raise HTTPException(400, str(error)) from None
         # The framework takes null for "no body", which is an order to toggle somewhere. It
         # is a body, and never an object: like this empty array, it breaks the schema.
         return [] if parsed is None else parsed
 
     def _is_json(self) -> bool:
-        media_type, *parameters = self.headers.get("content-type", "").lower().split(";")
+        announced = self.headers.getlist("content-type")
+        if len(announced) != 1 or self.headers.get("content-encoding", "identity") != "identity":
+            return False
+        media_type, *parameters = announced[0].lower().split(";")
         accepted = {JSON, MERGE_PATCH} if self.method == "PATCH" else {JSON}
         charsets = {item.strip() for item in parameters if item.strip().startswith("charset")}
         return media_type.strip() in accepted and charsets <= _CHARSETS
+
+
+def end_paths(app: FastAPI) -> None:
+    """Let each path end where it ends.
+
+    The framework's own pattern ends in `$`, which also takes a line feed that follows.
+    """
+    for route in app.router.routes:
+        if isinstance(route, Route):
+            pattern = route.path_regex.pattern
+            route.path_regex = re.compile(pattern.removesuffix("$") + r"\Z")
 
 
 class StrictRoute(APIRoute):
@@ -78,6 +89,7 @@ class StrictRoute(APIRoute):
         validate = self._validator()
         # A route that knows parameters takes them as a model, which forbids any others.
         forbids_all = not self.dependant.query_params
+        takes_body = self.body_field is not None
         taken = {parameter.alias for parameter in self.dependant.header_params}
         is_read = self.methods == {"GET"}
         refused = [name for name in _PROTECTIONS if not (is_read or name in taken)]
@@ -87,6 +99,8 @@ class StrictRoute(APIRoute):
             violations = _header_violations(request, refused)
             if request.scope["query_string"]:
                 violations += _query_violations(request, forbids_all=forbids_all)
+            if not takes_body and _has_body(request):
+                violations.append({"type": "unexpected_body", "loc": ("body",)})
             if violations:
                 raise RequestValidationError([*violations, *await validate(request)])
             try:
@@ -116,10 +130,9 @@ async def _do_nothing(**_: object) -> Response:
     return Response()
 
 
-def _refuse_repeated(members: list[tuple[str, Any]]) -> None:
-    names = [name for name, _ in members]
-    if len(set(names)) < len(names):
-        raise ValueError("a name stands twice in one object")
+def _has_body(request: Request) -> bool:
+    headers = request.headers
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
 def _header_violations(request: Request, refused: list[str]) -> list[dict[str, Any]]:

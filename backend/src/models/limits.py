@@ -69,5 +69,8 @@ SEARCH_MAX_LENGTH: Final = 255
 BODY_MAX_BYTES: Final = 256 * 1024
 """Bytes of a request's body."""
 
+HEAD_MAX_BYTES: Final = 64 * 1024
+"""The URL and the headers of a request. What comes in one packet may be somewhat more."""
+
 PROBLEM_MAX_ERRORS: Final = 20
 """Violations that one problem names."""

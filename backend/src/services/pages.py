@@ -14,7 +14,10 @@ from src.services.statements import ListShape
 _LINKS: Final = {
     "CET": "Europe/Brussels",
     "EET": "Europe/Athens",
+    "EST": "America/Panama",
+    "HST": "Pacific/Honolulu",
     "MET": "Europe/Brussels",
+    "MST": "America/Phoenix",
     "WET": "Europe/Lisbon",
 }
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from pydantic import SecretStr
 
-from src.api.errors import KINDS
+from src.api.kinds import KINDS
 from src.api.violations import VIOLATIONS, violation
 from src.config import ROOT, Settings
 from src.exceptions import TaskError

@@ -10,7 +10,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from src.api import health
-from src.api.errors import KINDS
+from src.api.kinds import KINDS
 from src.api.v1 import tasks
 from src.models.limits import EARLIEST_DAY, LATEST_DAY, PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX
 from src.schemas import fields
@@ -33,7 +33,7 @@ TITLE: Final = FIELDS["title"]
 TAG: Final = FIELDS["tags"]["items"]
 
 # Where there is no route or no such method there is no operation to document it at.
-_OF_NO_OPERATION: Final = {404, 405}
+_OF_NO_OPERATION: Final = {404, 405, 431}
 
 
 def parameters(operation: dict[str, Any], place: str) -> dict[str, dict[str, Any]]:

@@ -7,7 +7,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from src.api.errors import INVALID_REQUEST, TASK_EXISTS, TASK_NOT_FOUND, VERSION_MISMATCH, Kind
+from src.api.kinds import INVALID_REQUEST, TASK_EXISTS, TASK_NOT_FOUND, VERSION_MISMATCH, Kind
 from tests.builders import (
     CHANGE_ONE_TASK,
     REPLACEMENT,

@@ -103,6 +103,12 @@ class TestAFriend:
         assert [answer.status_code for answer in answers] == [404, 422, 405, 500]
         assert {answer.headers.get("access-control-allow-origin") for answer in answers} == {FRIEND}
 
+    @pytest.mark.requirement("FR-039", "FR-022")
+    async def test_is_told_what_else_it_asks_for_in_vain(self, open_app: FastAPI) -> None:
+        answer = await ask_first(open_app, FRIEND, "patch", "if-match")
+
+        assert (answer.status_code, answer.json()["code"]) == (400, "preflight_refused")
+
 
 class TestAStranger:
     @pytest.mark.requirement("FR-039")
@@ -116,7 +122,7 @@ class TestAStranger:
         answer = await ask_first(open_app, STRANGER, "GET", "if-match")
 
         assert "access-control-allow-origin" not in answer.headers
-        assert answer.status_code >= 400
+        assert (answer.status_code, answer.json()["code"]) == (400, "origin_not_allowed")
         assert answer.headers["content-type"] == "application/problem+json"
 
 

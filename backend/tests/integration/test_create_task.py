@@ -5,7 +5,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from src.api.errors import INVALID_REQUEST
+from src.api.kinds import INVALID_REQUEST
 from tests.builders import create, problem, tasks_of
 
 pytestmark = pytest.mark.anyio

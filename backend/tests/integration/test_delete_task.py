@@ -6,7 +6,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from src.api.errors import TASK_NOT_FOUND
+from src.api.kinds import TASK_NOT_FOUND
 from tests.builders import create, path_of, problem, rows_of, tasks_of
 
 pytestmark = pytest.mark.anyio

@@ -170,7 +170,7 @@ class TestAFault:
 
         answer, left = await stage.act(operation, fault)
 
-        assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
+        assert (answer.status_code, answer.json()["code"]) == (503, "outcome_unknown")
         assert answer.headers["retry-after"] == "1"
         assert left == (after if fault is Fault.SWALLOWED else before)
         assert sum(flight.statements for flight in stage.wire.flights) == 1

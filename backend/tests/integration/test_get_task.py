@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from src.api.errors import INVALID_REQUEST
+from src.api.kinds import INVALID_REQUEST
 from tests.builders import create, path_of, problem, tasks_of
 
 pytestmark = pytest.mark.anyio

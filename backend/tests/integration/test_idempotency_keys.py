@@ -7,7 +7,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from src.api.errors import INVALID_REQUEST, KEY_SPENT
+from src.api.kinds import INVALID_REQUEST, KEY_SPENT
 from tests.builders import REPLACEMENT, create, path_of, problem, rows_of, tasks_of
 
 pytestmark = pytest.mark.anyio

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from src.api.errors import INVALID_REQUEST, TASK_NOT_FOUND
+from src.api.kinds import INVALID_REQUEST, TASK_NOT_FOUND
 from tests.builders import (
     ON_ONE_TASK,
     Operation,

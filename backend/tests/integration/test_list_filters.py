@@ -14,7 +14,7 @@ from psycopg import DataError
 from pydantic_core import to_json
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from src.api.errors import INVALID_REQUEST
+from src.api.kinds import INVALID_REQUEST
 from src.exceptions import UnknownTimeZone
 from src.schemas.query import TaskListQuery
 from src.services import todo_service

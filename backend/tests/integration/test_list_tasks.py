@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
-from src.api.errors import INVALID_REQUEST
+from src.api.kinds import INVALID_REQUEST
 from src.schemas.query import TaskListQuery
 from src.services import statements
 from src.services.cursors import encode_cursor

@@ -16,7 +16,7 @@ import pytest
 from src.main import create_app
 from tests.builders import create, path_of, tasks_of
 from tests.conftest import make_settings
-from tests.processes import free_port, server
+from tests.processes import free_port, server, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -203,3 +203,20 @@ def send_raw(port: str, request: bytes) -> bytes:
     with socket.create_connection(("127.0.0.1", int(port)), timeout=30) as connection:
         connection.sendall(request)
         return connection.recv(65536)
+
+
+@pytest.mark.requirement("FR-029", "FR-038")
+async def test_an_outage_is_told_with_its_reason_but_not_by_every_connection(
+    user: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = f"postgresql://alice:S3cret@127.0.0.1:{free_port()}/tasks"
+    async with serving(url, db_pool_timeout=0.05) as (_, client):
+        logging.getLogger().addHandler(caplog.handler)  # which the app's set-up has removed
+        answers = [await client.get(tasks_of(user)) for _ in range(5)]
+
+    assert [answer.status_code for answer in answers] == [503] * 5
+    told = [(it.name, it.getMessage()) for it in caplog.records if it.levelname == "WARNING"]
+    assert [name for name, _ in told].count("src.api.errors") == 5
+    (reason,) = {words for name, words in told if name == "psycopg.pool"}
+    assert "Connection refused" in reason
+    assert "S3cret" not in repr(told)

@@ -1,5 +1,6 @@
 """`python -m src` as a process: how it starts, stops, is killed, and what it says."""
 
+import re
 import shlex
 import signal
 import socket
@@ -65,6 +66,19 @@ class TestAServer:
 
             assert found.json() == created.json()
 
+    @pytest.mark.requirement("FR-037")
+    def test_outlives_its_terminal_under_nohup(self, tmp_path: Path, database_url: str) -> None:
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does, for its children
+        try:
+            with server(tmp_path, **local(DATABASE_URL=database_url)) as running:
+                running.wait_until_it_serves()
+                running.process.send_signal(signal.SIGHUP)
+
+                assert running.is_serving()
+                assert running.stop() == 0
+        finally:
+            signal.signal(signal.SIGHUP, before)
+
     @pytest.mark.requirement("FR-043")
     def test_has_its_data_to_itself(self, tmp_path: Path) -> None:
         with server(tmp_path, **local()) as running:
@@ -80,8 +94,9 @@ class TestAServer:
             assert running.is_serving()
 
     @pytest.mark.requirement("FR-036", "FR-037")
+    @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP])
     def test_with_workers_on_a_given_database_serves_and_stops_cleanly(
-        self, tmp_path: Path, database_url: str
+        self, tmp_path: Path, database_url: str, how: signal.Signals
     ) -> None:
         settings = local(DATABASE_URL=database_url, WEB_CONCURRENCY="2")
         with server(tmp_path, **settings) as running:
@@ -93,22 +108,42 @@ class TestAServer:
             assert not any("postgres" in name for name in names)
             assert not (tmp_path / "data").exists()
 
-            assert running.stop() == 0
+            assert running.stop(how) == 0
 
             running.wait_until_nothing_is_left()
             assert "Traceback" not in running.err
 
     @pytest.mark.requirement("FR-037")
-    def test_whose_port_is_taken_says_so_and_leaves_nothing_running(self, tmp_path: Path) -> None:
+    def test_whose_port_is_taken_says_so_and_nothing_else(self, tmp_path: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
             with server(tmp_path, **local(PORT=str(port))) as running:
-                assert running.wait() != 0
+                assert running.wait() == 2
 
-                running.wait_until_nothing_is_left()
-                (line,) = (line for line in running.err.splitlines() if "in use" in line)
-                assert str(port) in line
-                assert "Traceback" not in running.err
+                assert running.out == ""
+                assert running.err == (
+                    f"task-api: HOST, PORT: cannot listen on port {port} of 127.0.0.1: Address"
+                    " already in use; PORT=8001, for example, chooses another port\n"
+                )
+
+    @pytest.mark.requirement("FR-037")
+    def test_whose_host_is_nowhere_says_so(self, tmp_path: Path) -> None:
+        with server(tmp_path, **local(HOST="nowhere.invalid")) as running:
+            assert running.wait() == 2
+
+            (line,) = running.err.splitlines()
+            assert line.startswith("task-api: HOST, PORT: cannot listen on port")
+
+    @pytest.mark.requirement("FR-037")
+    def test_on_any_free_port_says_which(self, tmp_path: Path, database_url: str) -> None:
+        with server(tmp_path, **local(PORT="0", DATABASE_URL=database_url)) as running:
+            wait_until(lambda: "/docs" in running.out)
+            ((_, address),) = re.findall(r"(Documentation) +(http:\S+)/docs", running.out)
+            running.url = address
+
+            running.wait_until_it_serves()
+            assert copied_from_banner(running).status_code == 201
+            assert running.stop() == 0
 
     @pytest.mark.requirement("FR-037")
     @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from src.api.errors import INVALID_REQUEST, VERSION_MISMATCH
+from src.api.kinds import INVALID_REQUEST, VERSION_MISMATCH
 from src.main import create_app
 from tests.answers import check_answer
 from tests.builders import (

@@ -18,6 +18,7 @@ NEON: Final = (
     "/neondb?sslmode=require&channel_binding=require"
 )
 UNPOOLED: Final = NEON.replace("-pooler", "")
+HERE: Final = ("127.0.0.1", 8000)
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +73,7 @@ class TestTheEnvironment:
     def test_decides_each_setting_in_upper_or_lower_case(
         self, monkeypatch: pytest.MonkeyPatch, spell: Any, name: str, text: str, value: object
     ) -> None:
+        monkeypatch.setenv("DATABASE_URL", NEON)  # which another one needs beside it
         monkeypatch.setenv(spell(name), text)
 
         assert getattr(Settings(), name.lower()) == value
@@ -105,7 +107,17 @@ class TestTheEnvironment:
             ("DATABASE_URL", "postgresql:alice"),
             ("DATABASE_URL", "postgresql://alice:S3cret@localhost:port/db"),
             ("DATABASE_URL", "postgresql://alice:S3cret@[localhost/db"),
+            ("DATABASE_URL", "postgresql://alice:S3cret@100%zz@localhost/db"),
+            ("DATABASE_URL", "postgresql://alice:S3cret100%zz@localhost/db"),
+            ("DATABASE_URL", "postgresql://alice:S3cret@localhost/db?colour=red"),
+            ("DATABASE_URL", "postgresql://alice:S3cret@localhost:0/db"),
             ("DATABASE_URL_UNPOOLED", "https://alice:S3cret@localhost/db"),
+            ("DATABASE_URL_UNPOOLED", UNPOOLED),  # and nothing for the server
+            ("CORS_ORIGINS", "localhost:3000"),
+            ("CORS_ORIGINS", "http://localhost:3000/"),
+            ("CORS_ORIGINS", "http://Localhost:3000"),
+            ("CORS_ORIGINS", "http://a.example, http://b example"),
+            ("CORS_ORIGINS", "http://*.example"),
         ],
     )
     def test_is_refused_by_name_and_without_its_value(
@@ -140,6 +152,8 @@ class TestCorsOrigins:
             ("http://a.example,http://b.example", ("http://a.example", "http://b.example")),
             (" http://a.example , http://b.example ,", ("http://a.example", "http://b.example")),
             (" , ", ()),
+            ("*", ("*",)),
+            ("capacitor://localhost", ("capacitor://localhost",)),
         ],
     )
     def test_are_split_at_commas(
@@ -200,7 +214,12 @@ class TestTheDatabaseUrl:
     def test_is_shown_by_nothing_that_prints_settings(self) -> None:
         settings = Settings(database_url=SecretStr(NEON), database_url_unpooled=SecretStr(UNPOOLED))
 
-        for text in (repr(settings), str(settings), settings.model_dump_json(), _banner(settings)):
+        for text in (
+            repr(settings),
+            str(settings),
+            settings.model_dump_json(),
+            _banner(settings, *HERE),
+        ):
             assert "S3cret" not in text
 
     @pytest.mark.requirement("FR-044")
@@ -258,30 +277,32 @@ def a_pool(url: str) -> Any:
 class TestTheBanner:
     @pytest.mark.requirement("FR-037")
     @pytest.mark.parametrize(
-        ("host", "is_open"),
+        ("host", "ip", "is_open"),
         [
-            ("127.0.0.1", False),
-            ("localhost", False),
-            ("::1", False),
-            ("0.0.0.0", True),  # noqa: S104 — only shown
-            ("::", True),
-            ("192.168.1.10", True),
+            ("127.0.0.1", "127.0.0.1", False),
+            ("127.0.0.2", "127.0.0.2", False),
+            ("localhost", "127.0.0.1", False),
+            ("::1", "::1", False),
+            ("0.0.0.0", "0.0.0.0", True),  # noqa: S104 — only shown
+            ("::", "::", True),
+            ("192.168.1.10", "192.168.1.10", True),
+            ("my-laptop", "192.168.1.10", True),
         ],
     )
-    def test_warns_if_others_are_let_in(self, host: str, is_open: bool) -> None:  # noqa: FBT001 — a parameter
-        banner = _banner(Settings(host=host))
+    def test_warns_if_others_are_let_in(self, host: str, ip: str, *, is_open: bool) -> None:
+        banner = _banner(Settings(host=host), ip, 8000)
 
         assert ("WARNING" in banner) == is_open
         assert (f"HOST={host}" in banner) == is_open
 
     @pytest.mark.requirement("FR-037")
     def test_gives_addresses_that_a_browser_understands(self) -> None:
-        assert "http://[::1]:8000/docs" in _banner(Settings(host="::1"))
+        assert "http://[::1]:8000/docs" in _banner(Settings(host="::1"), "::1", 8000)
 
     @pytest.mark.requirement("FR-037", "FR-040")
     def test_tells_where_the_data_are(self, tmp_path: Path) -> None:
-        assert str(tmp_path) in _banner(Settings(data_directory=tmp_path))
-        assert "DATABASE_URL" in _banner(Settings(database_url=SecretStr(NEON)))
+        assert str(tmp_path) in _banner(Settings(data_directory=tmp_path), *HERE)
+        assert "DATABASE_URL" in _banner(Settings(database_url=SecretStr(NEON)), *HERE)
 
 
 @pytest.mark.requirement("FR-036")

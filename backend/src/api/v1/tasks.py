@@ -31,9 +31,10 @@ from src.api.documentation import (
     operation_id,
     problems,
 )
-from src.api.errors import (
+from src.api.kinds import (
     DATABASE_UNAVAILABLE,
     KEY_SPENT,
+    OUTCOME_UNKNOWN,
     TASK_EXISTS,
     TASK_NOT_FOUND,
     VERSION_MISMATCH,
@@ -50,6 +51,8 @@ from src.schemas.task import (
     TaskUpdate,
 )
 from src.services import todo_service
+
+_OF_A_CHANGE: Final = (TASK_NOT_FOUND, VERSION_MISMATCH, DATABASE_UNAVAILABLE, OUTCOME_UNKNOWN)
 
 router: Final = APIRouter(
     prefix="/api/v1/{user_id}/tasks",
@@ -142,7 +145,9 @@ async def get_task(
     "/{task_id:task_id}",
     response_model=Task,
     responses=TASK_PUT
-    | problems(*BODY, TASK_NOT_FOUND, VERSION_MISMATCH, TASK_EXISTS, DATABASE_UNAVAILABLE),
+    | problems(
+        *BODY, TASK_NOT_FOUND, VERSION_MISMATCH, TASK_EXISTS, DATABASE_UNAVAILABLE, OUTCOME_UNKNOWN
+    ),
 )
 async def replace_task(
     request: Request,
@@ -174,8 +179,7 @@ async def replace_task(
 @router.patch(
     "/{task_id:task_id}",
     response_model=Task,
-    responses=TASK_WRITTEN
-    | problems(*BODY, TASK_NOT_FOUND, VERSION_MISMATCH, DATABASE_UNAVAILABLE),
+    responses=TASK_WRITTEN | problems(*BODY, *_OF_A_CHANGE),
     openapi_extra=merge_patch_also_as_json("TaskUpdate"),
 )
 async def update_task(
@@ -193,8 +197,7 @@ async def update_task(
 @router.patch(
     "/{task_id:task_id}/complete",
     response_model=Task,
-    responses=TASK_WRITTEN
-    | problems(*BODY, TASK_NOT_FOUND, VERSION_MISMATCH, DATABASE_UNAVAILABLE),
+    responses=TASK_WRITTEN | problems(*BODY, *_OF_A_CHANGE),
 )
 async def complete_task(
     session: SessionDep,
@@ -219,7 +222,7 @@ async def complete_task(
 @router.delete(
     "/{task_id:task_id}",
     status_code=204,
-    responses=TASK_DELETED | problems(TASK_NOT_FOUND, VERSION_MISMATCH, DATABASE_UNAVAILABLE),
+    responses=TASK_DELETED | problems(*_OF_A_CHANGE),
 )
 async def delete_task(
     session: SessionDep, user_id: UserId, task_id: TaskId, if_match: IfMatch = None
