@@ -1,11 +1,11 @@
-# `make help` lists the commands. All they need is Python 3.11 or newer and make.
+# `make help` lists the commands. Most need nothing but Python 3.11 or newer and make.
 
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(CURDIR)/$(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format lint types contract lock bench bench-full clean
+.PHONY: help run test check format lint types contract picture lock bench bench-full clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ types: $(VENV)/.dev ## Check the types
 
 contract: $(VENV)/.dev ## Write what the code says into the documents
 	cd backend && $(BIN)/python -m tests.contract.write
+
+picture: $(VENV)/.dev ## Take the picture of /docs for the README
+	cd backend && $(BIN)/python -m tests.picture
 
 lock: $(VENV)/.dev ## Pin the newest dependencies, with hashes
 	cd backend && $(BIN)/uv pip compile --universal --python-version 3.11 --upgrade --generate-hashes \
@@ -59,7 +62,10 @@ clean: ## Remove the environment; the data in .data stays
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "task-api: Python 3.11 or newer is needed; name one with PYTHON=..."; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "task-api: the module venv is missing: on Debian and Ubuntu, apt install python3-venv"; exit 1; }
+	@# What a failed try leaves behind would pass for an environment the next time.
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.run: $(VENV)/bin/python backend/requirements.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r backend/requirements.txt

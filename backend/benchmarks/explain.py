@@ -151,12 +151,12 @@ def show(connection, count: int) -> None:
             page = query.model_copy(update={"cursor": cursor})
             shape, values = plan_page(USER_ID, page, NOW)
             ms, pages, scans = explain(
-                connection, statements.list_tasks(shape), {**values, "versions": []}
+                connection, statements.list_tasks(shape).build(), {**values, "versions": []}
             )
             cells += [f"{ms:.1f}", str(pages)]
         print(f"| {name} | {' | '.join(cells)} | {scans} |", flush=True)
     values = {"the_user": USER_ID, **time_and_zone(NOW, "Europe/Berlin")}
-    ms, pages, scans = explain(connection, statements.GET_SUMMARY, values)
+    ms, pages, scans = explain(connection, statements.GET_SUMMARY.build(), values)
     print(f"| summary | {ms:.1f} | {pages} | | | {scans} |", flush=True)
 
 

@@ -4,8 +4,8 @@ Why this stack, each part of it measured, is told in ADR 0003.
 """
 
 from asyncio import get_running_loop
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from os import dup
 from socket import SHUT_RDWR, socket
 from time import monotonic
@@ -89,6 +89,30 @@ class Database:
         return AsyncSession(self._engine, expire_on_commit=False, autoflush=False)
 
 
+class Statement:
+    """A statement that is built and compiled when it first runs.
+
+    Only its text is kept. What SQLAlchemy builds are thousands of objects in cycles: whoever keeps
+    them for a while has them collected much later, all at once, with everybody waiting.
+    """
+
+    def __init__(self, build: Callable[[], Select[*tuple[Any, ...]]]) -> None:
+        self.build = build
+
+    @cached_property
+    def compiled(self) -> tuple[str, dict[str, Any]]:
+        """The text as psycopg takes it, and the values that are part of it."""
+        return compile_statement(self.build())
+
+
+def compile_statement(statement: Select[*tuple[Any, ...]]) -> tuple[str, dict[str, Any]]:
+    """Give a statement as psycopg takes it, and the values that are part of it."""
+    compiled = statement.compile(dialect=DIALECT)
+    return str(compiled), {
+        name: value for name, value in compiled.params.items() if value is not None
+    }
+
+
 class Fetched(NamedTuple):
     """What a statement gave, and whether an earlier try of it may have been executed as well."""
 
@@ -98,7 +122,7 @@ class Fetched(NamedTuple):
 
 async def fetch(
     session: AsyncSession,
-    statement: Select[*tuple[Any, ...]],
+    statement: Statement,
     parameters: Mapping[str, Any],
     *,
     is_repeatable: bool = False,
@@ -106,19 +130,20 @@ async def fetch(
     """Run a statement that gives one row at most. This is the only door to the database.
 
     A statement that was surely not executed is tried again on another connection. One of
-    which nobody knows is tried again only if it `is_repeatable`: if to do it twice is to do
-    it once (ADR 0012).
+    which nobody knows is tried again only if it `is_repeatable`: if running it twice has
+    the same effect as running it once (ADR 0012).
 
     Raises:
         DatabaseUnavailable: it did not answer, or not within the time limits.
         OutcomeUnknown: nor does anybody know whether it has executed the statement.
     """
-    query, constants = compile_statement(statement)
+    query, constants = statement.compiled
     values = {**constants, **parameters}
     tries = Tries(is_repeatable=is_repeatable)
     while True:
         try:
-            return Fetched(await _run(session, query, values), tries.is_uncertain)
+            row = await _run(session, query, values, may_prepare=tries.is_first)
+            return Fetched(row, tries.is_uncertain)
         except (DBAPIError, Error) as error:
             if not tries.allow_another(error):
                 if not isinstance(error, _UNAVAILABLE):
@@ -130,7 +155,7 @@ async def fetch(
 
 
 async def _run(
-    session: AsyncSession, query: str, values: Mapping[str, Any]
+    session: AsyncSession, query: str, values: Mapping[str, Any], *, may_prepare: bool
 ) -> tuple[Any, ...] | None:
     """Run a statement once.
 
@@ -142,7 +167,7 @@ async def _run(
     connection = await _driver_connection(session)
     limit = get_running_loop().call_later(STATEMENT_PATIENCE, _cut, connection)
     try:
-        cursor = await connection.execute(query, values)
+        cursor = await connection.execute(query, values, prepare=None if may_prepare else False)
         return await cursor.fetchone()
     finally:
         limit.cancel()
@@ -150,7 +175,7 @@ async def _run(
 
 async def fetch_optional(
     session: AsyncSession,
-    statement: Select[*tuple[Any, ...]],
+    statement: Statement,
     parameters: Mapping[str, Any],
     *,
     is_repeatable: bool = False,
@@ -165,7 +190,7 @@ async def fetch_optional(
 
 async def fetch_one(
     session: AsyncSession,
-    statement: Select[*tuple[Any, ...]],
+    statement: Statement,
     parameters: Mapping[str, Any],
     *,
     is_repeatable: bool = False,
@@ -180,18 +205,6 @@ async def fetch_one(
     return row
 
 
-@lru_cache(maxsize=1024)
-def compile_statement(statement: Select[*tuple[Any, ...]]) -> tuple[str, dict[str, Any]]:
-    """Give a statement as psycopg takes it, and the values that are part of it.
-
-    Statements are built once and kept, so their identity is their key.
-    """
-    compiled = statement.compile(dialect=DIALECT)
-    return str(compiled), {
-        name: value for name, value in compiled.params.items() if value is not None
-    }
-
-
 async def _driver_connection(session: AsyncSession) -> AsyncConnection[tuple[Any, ...]]:
     connection = (await session.connection()).sync_connection
     assert connection is not None, "a session that is in use has one"  # noqa: S101 — an invariant
@@ -202,7 +215,8 @@ async def _driver_connection(session: AsyncSession) -> AsyncConnection[tuple[Any
 async def _leave_connection(session: AsyncSession) -> None:
     """Close the connection that a statement failed on: the next one takes another.
 
-    Also one that seems well: it may hold the prepared plan that failed.
+    Also one that seems well: it may hold the prepared plan that failed. So may any other in the
+    pool, which is why later tries run unprepared.
     """
     (await _driver_connection(session)).pgconn.finish()
     await session.close()

@@ -2,8 +2,9 @@
 
 It depends on what became of the statement. If it was surely not executed, it may be sent again
 whatever it does. If the connection was lost before the answer came, nobody knows: then it may
-be sent again only if to do it twice is to do it once. Everything else is final, and so is it
-that there is no connection: whoever has queued for one does not queue again.
+be sent again only if running it twice has the same effect as running it once. Everything else
+is final, and so is it that there is no connection: whoever has queued for one does not queue
+again.
 """
 
 import asyncio
@@ -60,6 +61,11 @@ class Tries:
         self._is_repeatable = is_repeatable
         self._count = 1
         self._started = monotonic()
+
+    @property
+    def is_first(self) -> bool:
+        """Whether the statement has not failed yet."""
+        return self._count == 1
 
     def allow_another(self, error: Exception) -> bool:
         """Tell whether the statement may be sent again after this failure."""

@@ -11,9 +11,11 @@ from sqlalchemy import String, column, select, table
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from src.config import ROOT
-from src.database import fetch_optional
+from src.database import Statement, fetch_optional
 
-_CURRENT: Final = select(column("version_num", String())).select_from(table("alembic_version"))
+_CURRENT: Final = Statement(
+    lambda: select(column("version_num", String())).select_from(table("alembic_version"))
+)
 
 
 def _config() -> Config:

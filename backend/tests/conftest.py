@@ -122,8 +122,8 @@ def other_user() -> str:
 def every_statement_is_scoped(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Fail the test in which a statement touches a user's table without its `user_id`.
 
-    All statements of the app pass one door, which compiles them. What SQLAlchemy runs by itself
-    (the migrations do) is seen by its own event.
+    All statements of the app pass one door, which compiles them, once. What SQLAlchemy runs by
+    itself (the migrations do) is seen by its own event.
     """
     offenders: list[str] = []
 
@@ -133,6 +133,7 @@ def every_statement_is_scoped(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 
     def compile_watched(statement: Any) -> tuple[str, dict[str, Any]]:
         inspect(statement)
+        assert not offenders  # so it is not kept either, and fails each test that runs it
         return compile_statement(statement)
 
     def watch(_connection: object, statement: object, *_: object) -> None:

@@ -6,7 +6,6 @@ What it cannot read (a table by its bare name, SQL as text) counts as unscoped.
 
 import re
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from typing import Final
 
 from sqlalchemy import Delete, FromClause, Insert, Join, Select, TableClause, TextClause, Update
@@ -21,8 +20,6 @@ USER_PARAMETER: Final = "the_user"
 _NAMES: Final = re.compile(rf"\b({'|'.join(metadata.tables)})\b")
 
 
-# Statements are built once and kept, and reading one takes longer than running it.
-@lru_cache(maxsize=1024)
 def unscoped_tables(statement: ClauseElement) -> list[str]:
     """Name the user tables that some part of the statement touches without its user."""
     if isinstance(statement, TextClause):

@@ -10,10 +10,9 @@ from typing import Any, NoReturn
 from uuid import UUID
 
 from psycopg.errors import InvalidParameterValue
-from sqlalchemy import Select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from src.database import Fetched, fetch, fetch_one, fetch_optional
+from src.database import Fetched, Statement, fetch, fetch_one, fetch_optional
 from src.exceptions import TaskExists, TaskNotFound, UnknownTimeZone, VersionMismatch
 from src.schemas.query import TaskListQuery
 from src.schemas.task import TaskCreate, TaskReplace, TaskUpdate
@@ -198,7 +197,7 @@ async def _set_fields(
 
 async def _change_task(
     session: AsyncSession,
-    statement: Select[*tuple[Any, ...]],
+    statement: Statement,
     parameters: dict[str, Any],
     if_match: frozenset[int] | None,
     *,
@@ -212,7 +211,7 @@ async def _change_task(
 
 async def _write(
     session: AsyncSession,
-    statement: Select[*tuple[Any, ...]],
+    statement: Statement,
     parameters: dict[str, Any],
     if_match: frozenset[int] | None,
     *,
@@ -235,7 +234,7 @@ async def _refuse(
 
 
 async def _fetch_zoned(
-    session: AsyncSession, statement: Select[*tuple[Any, ...]], parameters: dict[str, Any]
+    session: AsyncSession, statement: Statement, parameters: dict[str, Any]
 ) -> tuple[Any, ...]:
     """Run a statement that names a zone. The database may have an older list of them."""
     try:

@@ -1,6 +1,8 @@
 """The app and its database, when things go wrong: no session leaks, nothing hangs, all recovers."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -11,9 +13,12 @@ import psycopg
 import pytest
 from fastapi import FastAPI
 from psycopg.sql import SQL, Identifier, Literal
+from sqlalchemy import Select, literal, select
 
 from src import retry
 from src.connections import PooledConnection, is_dead
+from src.database import Statement
+from src.services import statements
 from tests.builders import ON_ONE_TASK, create, path_of, send, tasks_of
 from tests.processes import PATIENCE, serving, until
 from tests.wire import Fault, Wire
@@ -297,14 +302,45 @@ class TestAPreparedPlan:
     async def test_that_a_migration_has_overtaken_costs_no_request(
         self, database_url: str, user: str
     ) -> None:
-        async with serving(database_url, db_pool_size=1) as (_, client):
+        """It has overtaken those of all connections: another one is no cure by itself."""
+        async with serving(database_url, db_pool_size=8) as (_, client):
             path = path_of(await create(client, user))
-            for _ in range(7):
-                assert (await client.get(path)).status_code == 200
+
+            async def statuses() -> set[int]:
+                answers = await asyncio.gather(*(client.get(path) for _ in range(16)))
+                return {answer.status_code for answer in answers}
+
+            for _ in range(10):
+                assert await statuses() == {200}
             with psycopg.connect(database_url) as connection:
                 connection.execute("ALTER TABLE tasks ALTER COLUMN version TYPE numeric")
 
-            assert (await client.get(path)).status_code == 200
+            assert await statuses() == {200}
+
+
+class TestAStatement:
+    @pytest.mark.requirement("FR-064")
+    def test_keeps_its_text_and_nothing_that_it_was_built_from(self) -> None:
+        built: list[weakref.ref[Any]] = []
+
+        def build() -> Select[tuple[int]]:
+            select_one = select(literal(1))
+            built.append(weakref.ref(select_one))
+            return select_one
+
+        statement = Statement(build)
+        first, again = statement.compiled, statement.compiled
+        gc.collect()
+
+        assert first is again
+        assert [kept() for kept in built] == [None]
+
+    @pytest.mark.requirement("FR-064")
+    def test_of_a_list_is_kept_only_for_so_many_shapes(self) -> None:
+        kept = statements.list_tasks.cache_parameters()["maxsize"]
+
+        assert kept is not None
+        assert kept <= 1000
 
 
 class TestAnIdleConnection:

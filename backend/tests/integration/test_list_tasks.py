@@ -363,7 +363,7 @@ class TestListVersion:
         plant(shared_database_url, user, 2)
         dialect = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # it has no types
         shape, parameters = plan_page(user, TaskListQuery.model_validate(query), datetime.now(UTC))
-        statement = statements.list_tasks(shape).compile(dialect=dialect)
+        statement = statements.list_tasks(shape).build().compile(dialect=dialect)
         values = statement.construct_params({**parameters, "versions": seen})
         explain = "EXPLAIN (ANALYZE, FORMAT JSON) " + str(statement)
 

@@ -114,7 +114,7 @@ class TestWhatIsNotHttp:
 class TestAnOfferOfAnotherProtocol:
     """As curl makes it with --http2, and Java's client by itself."""
 
-    @pytest.mark.requirement("FR-010", "FR-025")
+    @pytest.mark.requirement("FR-063")
     @pytest.mark.parametrize("cut", [None, 40, -len('{"is_completed": true}')])
     def test_is_declined_and_the_request_is_read_as_it_stands(
         self, url: httpx.URL, task: dict[str, Any], cut: int | None
@@ -128,7 +128,7 @@ class TestAnOfferOfAnotherProtocol:
         assert [answer.status for answer in written] == [200, 200]
         assert all(answer.document["is_completed"] for answer in (*written, read))
 
-    @pytest.mark.requirement("FR-013", "FR-025")
+    @pytest.mark.requirement("FR-013", "FR-063")
     @pytest.mark.parametrize("body", ["", "later"])
     def test_leaves_no_body_to_be_read_as_a_request(
         self, url: httpx.URL, task: dict[str, Any], body: str
@@ -142,7 +142,7 @@ class TestAnOfferOfAnotherProtocol:
         assert (answer.status, answer.document["code"]) == (400, "invalid_json")
         assert read.document == task
 
-    @pytest.mark.requirement("FR-025")
+    @pytest.mark.requirement("FR-063")
     def test_does_not_hide_that_the_connection_shall_end(
         self, url: httpx.URL, task: dict[str, Any]
     ) -> None:
@@ -155,7 +155,7 @@ class TestAnOfferOfAnotherProtocol:
 
 
 class TestHeaders:
-    @pytest.mark.requirement("FR-052")
+    @pytest.mark.requirement("FR-062")
     def test_are_none_if_they_come_after_the_body(self, url: httpx.URL, user: str) -> None:
         head = "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n"
         body = '{"title": "x"}'
@@ -174,7 +174,7 @@ class TestHeaders:
 
         assert answer.headers["x-request-id"] == "mine"
 
-    @pytest.mark.requirement("FR-022")
+    @pytest.mark.requirement("FR-062")
     @pytest.mark.parametrize(
         "endless",
         [b"GET /", b"GET / HTTP/1.1\r\nA: ", b"GET / HTTP/1.1\r\n"],
@@ -189,7 +189,7 @@ class TestHeaders:
 
         assert (answer.status, answer.document["code"]) == (431, "head_too_large")
 
-    @pytest.mark.requirement("FR-029")
+    @pytest.mark.requirement("FR-062")
     @pytest.mark.parametrize("sent", [b"", b"GET /health HTTP/1.1\r\nA: "])
     def test_that_do_not_come_are_not_awaited_for_ever(
         self, url: httpx.URL, monkeypatch: pytest.MonkeyPatch, sent: bytes

@@ -7,7 +7,7 @@ psycopg prepares a statement on a connection once it has been used there five ti
 it costs one flight more, once for each connection and statement; from then on the flight is
 smaller by the Parse. So the sixth use on a connection is the only one that costs two.
 
-Before the first statement of a process SQLAlchemy asks the server four things about itself.
+The first statement of a process costs no more: SQLAlchemy's questions to the server are off.
 """
 
 from collections.abc import AsyncIterator, Mapping

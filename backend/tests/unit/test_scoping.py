@@ -1,12 +1,11 @@
 """The watch on the statements: what it must notice, and what it must let through."""
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 import pytest
 from sqlalchemy import (
     BindParameter,
-    Select,
     bindparam,
     column,
     delete,
@@ -24,6 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import aliased
 from sqlalchemy.sql.expression import ClauseElement
 
+from src.database import Statement
 from src.models.task import Task, metadata
 from src.schemas.parameters import SORT_FIELDS, sort_keys
 from src.services import statements
@@ -159,7 +159,8 @@ class TestScopedStatements:
     @pytest.mark.parametrize("name", statements.__all__)
     def test_are_all_of_the_services(self, name: str) -> None:
         for statement in _built_by(name):
-            assert unscoped_tables(statement) == [], str(statement)
+            built = statement.build()
+            assert unscoped_tables(built) == [], str(built)
 
 
 def _list_shapes() -> Iterator[ListShape]:
@@ -176,7 +177,7 @@ def _list_shapes() -> Iterator[ListShape]:
                 yield ListShape(sort, frozenset(), nulls, include_total=True)
 
 
-def _built_by(name: str) -> list[Select[Any]]:
+def _built_by(name: str) -> list[Statement]:
     """All statements, or enough of them, that a name of the module stands for."""
     fields = statements.WRITABLE
     match name:

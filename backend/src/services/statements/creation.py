@@ -7,6 +7,7 @@ insertion meets what has appeared meanwhile by ON CONFLICT, which sees the newes
 its id to itself, which changes nothing and makes RETURNING show it. Its version tells whose it is.
 """
 
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -25,6 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from src.database import Statement
 from src.services.statements.counter import WRITABLE, new_value, next_version, task_of
 from src.services.statements.parts import TASK, USER, document, task_tombstones, tasks
 
@@ -95,6 +97,6 @@ def _create_task_once(*, revives: bool) -> Select[tuple[int, bytes, bool, bool]]
     return statement.add_cte(forgotten.cte("forgotten"))
 
 
-CREATE_TASK: Final = _create_task()
-CREATE_TASK_BY_KEY: Final = _create_task_once(revives=False)
-CREATE_TASK_BY_ID: Final = _create_task_once(revives=True)
+CREATE_TASK: Final = Statement(_create_task)
+CREATE_TASK_BY_KEY: Final = Statement(partial(_create_task_once, revives=False))
+CREATE_TASK_BY_ID: Final = Statement(partial(_create_task_once, revives=True))

@@ -4,7 +4,7 @@ A statement's shape depends on which filters, sort keys and options are asked fo
 their values. So there is one statement a shape, built when it is first asked for.
 """
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final, NamedTuple
 
 from sqlalchemy import (
@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import BIGINT, JSON, aggregate_order_by
 
+from src.database import Statement
 from src.schemas.parameters import SortKey
 from src.services.statements.due import due_day, is_overdue, today
 from src.services.statements.filters import FILTERS
@@ -50,7 +51,7 @@ class ListShape(NamedTuple):
 
 
 @lru_cache(maxsize=_SHAPES)
-def list_tasks(shape: ListShape) -> Select[tuple[int, bytes, bytes | None, int | None]]:
+def list_tasks(shape: ListShape) -> Statement:
     """Read a page, from the start or after the row that a cursor names.
 
     Gives the list's version, the tasks as one JSON array, the sort keys of the last one if
@@ -58,6 +59,10 @@ def list_tasks(shape: ListShape) -> Select[tuple[int, bytes, bytes | None, int |
     seen this version of the list (`versions`) gets an empty page, for which no task is read:
     the condition is known before the scan starts.
     """
+    return Statement(partial(_list_tasks, shape))
+
+
+def _list_tasks(shape: ListShape) -> Select[tuple[int, bytes, bytes | None, int | None]]:
     columns = sort_columns(shape.sort)
     version = func.coalesce(
         select(task_lists.c.version).where(task_lists.c.user_id == USER).scalar_subquery(), 0
@@ -113,4 +118,4 @@ def _get_summary() -> Select[tuple[bytes]]:
     return select(func.row_to_json(counts.table_valued(), type_=JSON)).select_from(counts)
 
 
-GET_SUMMARY: Final = _get_summary()
+GET_SUMMARY: Final = Statement(_get_summary)

@@ -11,7 +11,7 @@ PostgreSQL when the write gets to it (READ COMMITTED), and then a number is lost
 only have to grow.
 """
 
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -30,6 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import BIGINT
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from src.database import Statement
 from src.services.statements.counter import new_value, next_version, task_of
 from src.services.statements.parts import TASK, USER, document, task_tombstones, tasks
 
@@ -47,8 +48,15 @@ def _get_task() -> Select[tuple[int, bytes]]:
 
 
 @cache
-def update_task(fields: frozenset[str], *, conditional: bool) -> Select[tuple[int, bytes]]:
-    """Set `fields`: for PUT all of them, for PATCH those that the client sent."""
+def update_task(fields: frozenset[str], *, conditional: bool) -> Statement:
+    """Set `fields`: for PUT all of them, for PATCH those that the client sent.
+
+    Gives the task's version and the task, or no row.
+    """
+    return Statement(partial(_update_task, fields, conditional=conditional))
+
+
+def _update_task(fields: frozenset[str], *, conditional: bool) -> Select[tuple[int, bytes]]:
     return _change_task({field: new_value(field) for field in fields}, conditional=conditional)
 
 
@@ -100,10 +108,12 @@ def _delete_task(*, conditional: bool) -> Select[tuple[int]]:
     return select(tombstone.c.version)
 
 
-GET_TASK: Final = _get_task()
+GET_TASK: Final = Statement(_get_task)
 TOGGLE_TASK: Final = {
-    conditional: _toggle_task(conditional=conditional) for conditional in (False, True)
+    conditional: Statement(partial(_toggle_task, conditional=conditional))
+    for conditional in (False, True)
 }
 DELETE_TASK: Final = {
-    conditional: _delete_task(conditional=conditional) for conditional in (False, True)
+    conditional: Statement(partial(_delete_task, conditional=conditional))
+    for conditional in (False, True)
 }
