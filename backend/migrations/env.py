@@ -1,14 +1,14 @@
-"""Runs the migrations: one transaction each, over the direct connection to the database.
+"""Runs the migrations: all in one transaction, over the direct connection to the database.
 
 A caller may hand in a connection (`config.attributes["connection"]`, as the tests do);
 otherwise the settings name the database.
 """
 
+import psycopg
 from alembic import context
 from sqlalchemy import Connection, create_engine, pool, text
 
 from src.config import Settings
-from src.connections import sqlalchemy_url
 from src.models.task import metadata
 
 _MIGRATION_LOCK = 0x7461736B73  # "tasks" in ASCII: any constant of our own would do
@@ -33,8 +33,11 @@ def main() -> None:
         migrate(connection)
         return
     url = context.config.attributes.get("url") or Settings().migration_url
+    # libpq reads the URL, as it does for the server: SQLAlchemy would read some of them otherwise.
     engine = create_engine(
-        sqlalchemy_url(url), poolclass=pool.NullPool, connect_args={"connect_timeout": 10}
+        "postgresql+psycopg://",
+        poolclass=pool.NullPool,
+        creator=lambda: psycopg.connect(url, connect_timeout=10),
     )
     with engine.connect() as fresh:
         migrate(fresh)

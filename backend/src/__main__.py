@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import uvicorn
 from alembic.util import CommandError
 from pydantic import ValidationError
-from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.exc import DBAPIError
 from uvicorn.supervisors import Multiprocess
 
 from src import __version__, logs, revisions
@@ -47,10 +47,8 @@ def main() -> None:
         _give_up(*(_setting_at_fault(found) for found in error.errors()))
     except LocalPostgresError as error:
         _give_up(str(error))
-    except OperationalError as error:
-        _give_up(f"the database does not answer: {error.orig}")
-    except ProgrammingError as error:
-        _give_up(f"DATABASE_URL: {error.orig}")
+    except DBAPIError as error:
+        _give_up(f"the database cannot be used: {error.orig}")
     except CommandError as error:
         _give_up(f"the database is not one of this version: {error}")
     except KeyboardInterrupt:

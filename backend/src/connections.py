@@ -61,11 +61,6 @@ DIALECT: Final = PooledDialect()  # type: ignore[no-untyped-call]  # SQLAlchemy 
 registry.register("postgresql.pooled", __name__, PooledDialect.__name__)
 
 
-def sqlalchemy_url(url: str) -> str:
-    """Name the driver in the URL that Neon's console shows."""
-    return "postgresql+psycopg://" + url.split("://", 1)[1]
-
-
 class PooledConnection(AsyncConnection[Any]):
     """A connection that goes back to its pool when it is closed, broken or not.
 

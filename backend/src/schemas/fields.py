@@ -154,9 +154,9 @@ Tag = Annotated[
 ]
 Tags = Annotated[
     list[Tag],
+    Field(max_length=limits.TAGS_MAX_COUNT),  # first: whatever is dropped is read before
     AfterValidator(_drop_duplicates),
     Field(
-        max_length=limits.TAGS_MAX_COUNT,
         description=f"At most {limits.TAGS_MAX_COUNT}, each 1 to {limits.TAG_MAX_LENGTH} code"
         " points, trimmed. Duplicates are dropped, the order is kept.",
         examples=[["shopping"]],

@@ -178,7 +178,6 @@ async def begins(client: httpx.AsyncClient, user: str, day: date, zone: str) -> 
 class TestEveryZone:
     @pytest.mark.requirement("FR-048")
     def test_is_known_to_the_database_and_means_the_same_there(self, postgres_url: str) -> None:
-        """Also CET, EET, MET and WET, which PostgreSQL takes for abbreviations."""
         instants = [datetime(2000, 1, 15, tzinfo=UTC) + timedelta(days=61 * n) for n in range(120)]
         different = []
         with psycopg.connect(postgres_url) as connection:
@@ -193,3 +192,19 @@ class TestEveryZone:
 
         assert len(time_zones()) > 500
         assert different == []
+
+    @pytest.mark.requirement("FR-048")
+    @pytest.mark.parametrize("zone", ["CET", "EET", "EST", "HST", "MET", "MST", "WET"])
+    def test_that_postgresql_takes_for_an_abbreviation_is_the_zone(
+        self, postgres_url: str, zone: str
+    ) -> None:
+        """Some of them differ from their abbreviation only in a past that is long gone."""
+        instants = [datetime(year, 6, 30, 9, 30, tzinfo=UTC) for year in range(1901, 2040)]
+        name = time_and_zone(instants[0], zone)["the_zone"]
+        with psycopg.connect(postgres_url) as connection:
+            rows = connection.execute(
+                "SELECT timezone(%s, at) FROM unnest(%s::timestamptz[]) at", [name, instants]
+            ).fetchall()
+
+        here = [at.astimezone(ZoneInfo(zone)).replace(tzinfo=None) for at in instants]
+        assert [at for (at,) in rows] == here

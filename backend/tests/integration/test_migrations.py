@@ -17,7 +17,6 @@ from sqlalchemy import Connection, create_engine, event, pool
 
 from src import revisions
 from src.config import ROOT
-from src.connections import sqlalchemy_url
 from src.models.task import metadata
 from tests.processes import PATIENCE, wait_until
 
@@ -79,7 +78,9 @@ def empty_database_url(make_empty_database: Callable[[], str]) -> str:
 
 @contextmanager
 def connected(url: str) -> Iterator[Connection]:
-    engine = create_engine(sqlalchemy_url(url), poolclass=pool.NullPool)
+    engine = create_engine(
+        "postgresql+psycopg://", poolclass=pool.NullPool, creator=lambda: psycopg.connect(url)
+    )
     with engine.connect() as connection:
         yield connection
 
@@ -161,6 +162,22 @@ def test_the_migrated_schema_is_that_of_the_models(
         metadata.create_all(connection)
 
     assert schema_of(migrated, part) == schema_of(created, part) != []
+
+
+@pytest.mark.requirement("FR-033")
+def test_an_index_that_was_half_built_by_hand_is_built_again(empty_database_url: str) -> None:
+    revisions.upgrade(empty_database_url)
+    index = "tasks_user_id_updated_at_id_idx"
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+        connection.execute(
+            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = to_regclass(%s)", [index]
+        )
+
+    revisions.upgrade(empty_database_url)
+
+    is_valid = f"SELECT indisvalid FROM pg_index WHERE indexrelid = '{index}'::regclass"  # noqa: S608
+    assert ask(empty_database_url, is_valid) == [(True,)]
 
 
 @pytest.mark.requirement("FR-033", "FR-029")

@@ -13,6 +13,7 @@ from typing import Final, Self
 import httpx
 import psycopg
 import pytest
+from psycopg.sql import SQL, Identifier
 
 from tests.builders import tasks_of
 from tests.processes import PATIENCE, Server, free_port, server, wait_until
@@ -306,6 +307,21 @@ class TestABadStart:
             (line,) = running.err.splitlines()
             assert line.startswith("task-api: ")
             assert exit_code == 2
+
+    @pytest.mark.requirement("FR-036")
+    def test_says_in_one_line_that_the_database_takes_no_migration(
+        self, tmp_path: Path, database_url: str
+    ) -> None:
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            connection.execute("DROP TABLE alembic_version")
+            name = SQL("ALTER DATABASE {} SET default_transaction_read_only = on")
+            connection.execute(name.format(Identifier(connection.info.dbname)))
+        with server(tmp_path, **local(DATABASE_URL=database_url, LOG_LEVEL="error")) as running:
+            assert running.wait() == 2
+
+            (line,) = running.err.splitlines()
+            assert line.startswith("task-api: the database cannot be used: ")
+            assert "read-only" in line
 
     @pytest.mark.requirement("FR-036")
     def test_says_that_the_database_is_newer_than_the_server(

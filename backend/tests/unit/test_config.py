@@ -6,11 +6,9 @@ from typing import Any, Final
 
 import pytest
 from pydantic import SecretStr, ValidationError
-from sqlalchemy import create_engine
 
 from src.__main__ import _banner
 from src.config import ROOT, MissingSettingError, Settings
-from src.connections import sqlalchemy_url
 from src.database import Database
 
 NEON: Final = (
@@ -232,22 +230,6 @@ class TestTheDatabaseUrl:
         assert pool.conninfo == NEON
         assert "sslmode" not in pool.kwargs
         assert "channel_binding" not in pool.kwargs
-
-    @pytest.mark.requirement("FR-044")
-    def test_of_neon_reaches_the_driver_of_the_migrations_as_it_is(self) -> None:
-        engine = create_engine(sqlalchemy_url(UNPOOLED))
-
-        _, parameters = engine.dialect.create_connect_args(engine.url)
-        given = {name: value for name, value in parameters.items() if isinstance(value, str)}
-
-        assert given == {
-            "host": "ep-cool-darkness-123456.eu-central-1.aws.neon.tech",
-            "user": "alice",
-            "password": "npg_S3cret",
-            "dbname": "neondb",
-            "sslmode": "require",
-            "channel_binding": "require",
-        }
 
     @pytest.mark.requirement("FR-044")
     def test_without_the_pooler_is_for_the_migrations(self) -> None:

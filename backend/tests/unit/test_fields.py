@@ -171,6 +171,7 @@ class TestTags:
     @pytest.mark.requirement("FR-012")
     def test_are_twenty_at_most(self) -> None:
         assert broken_in("tags", [f"tag {n}" for n in range(21)]) == [("tags", "too_long")]
+        assert broken_in("tags", ["the same"] * 21) == [("tags", "too_long")]
 
     @pytest.mark.requirement("FR-009", "FR-010", "FR-012")
     @pytest.mark.parametrize(
