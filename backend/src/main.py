@@ -51,6 +51,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=documentation.DESCRIPTION,
         lifespan=lifespan,
         redoc_url=None,  # see `documentation`
+        swagger_ui_parameters=documentation.SWAGGER_UI,
         redirect_slashes=False,
         exception_handlers=errors.HANDLERS,
         openapi_tags=[{"name": "tasks"}, {"name": "health"}],

@@ -69,6 +69,22 @@ def list_tasks(page: Page) -> str:
     return page.locator(f"{_LIST} {_ANSWER} pre.microlight").first.inner_text()
 
 
+def open_every_operation(page: Page) -> None:
+    """Unfold all that /docs has to show of the operations."""
+    page.locator(_LIST).wait_for()
+    for summary in page.locator(".opblock-summary-control").all():
+        summary.click()
+    expect(page.locator(".opblock-body .parameters").last).to_be_visible()
+
+
+def overhang(page: Page) -> int:
+    """Say by how many pixels the page is wider than its window."""
+    width: int = page.evaluate(
+        "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    )
+    return width
+
+
 def _browser() -> str:
     found = next(filter(None, map(shutil.which, _NAMES)), None)
     if found is None and "CI" not in os.environ:

@@ -13,7 +13,7 @@ from fastapi import Header, Response
 from pydantic import PlainValidator, WithJsonSchema
 from pydantic_core import to_json
 
-from src.models.limits import IDEMPOTENCY_KEY_PATTERN
+from src.models.limits import IDEMPOTENCY_KEY_MAX_LENGTH, IDEMPOTENCY_KEY_PATTERN
 from src.schemas.fields import broken_rule
 from src.services.documents import TaskDocument, TaskPage
 
@@ -69,7 +69,11 @@ def parse_any(lines: list[str]) -> frozenset[str]:
     return ANY_TAG
 
 
-_SCHEMA: Final[dict[str, Any]] = {"type": "string", "pattern": _TAGS_PATTERN}
+_SCHEMA: Final[dict[str, Any]] = {
+    "type": "string",
+    "pattern": _TAGS_PATTERN,
+    "examples": ['"7"'],
+}
 
 IfMatch = Annotated[
     frozenset[int] | None,
@@ -80,7 +84,6 @@ IfMatch = Annotated[
         description="The `ETag` of the task as you saw it. If it has changed since, nothing is"
         " written and the answer is 412 with the task as it is now. Without it the last writer"
         " wins.",
-        examples=['"7"'],
     ),
 ]
 
@@ -91,9 +94,8 @@ IfNoneMatch = Annotated[
     Header(
         alias="If-None-Match",
         default_factory=frozenset,
-        description="The `ETag` of what you have. If it is still right, the answer is 304"
+        description="The `ETag` of what you have. If it is still current, the answer is 304"
         " without a body.",
-        examples=['"7"'],
     ),
 ]
 
@@ -101,12 +103,11 @@ IfNoneMatch = Annotated[
 IfNoneMatchAny = Annotated[
     frozenset[int] | None,
     PlainValidator(parse_any),
-    WithJsonSchema({"type": "string", "const": "*"}),
+    WithJsonSchema({"type": "string", "const": "*", "examples": ["*"]}),
     Header(
         alias="If-None-Match",
         description="`*`: only create. If the task exists, nothing is written and the answer is"
         " 412 with the task as it is.",
-        examples=["*"],
     ),
 ]
 
@@ -115,9 +116,9 @@ IdempotencyKey = Annotated[
     Header(
         alias="Idempotency-Key",
         pattern=IDEMPOTENCY_KEY_PATTERN,
-        description="Your name for this one intent, new for each: 1 to 255 visible ASCII"
-        " characters, such as a UUID. Sent again, the request makes no second task. It never"
-        " expires.",
+        description="Your name for this one intent, new for each: 1 to"
+        f" {IDEMPOTENCY_KEY_MAX_LENGTH} visible ASCII characters, such as a UUID. Sent again,"
+        " the request makes no second task. It never expires.",
         examples=["6f1c2f8e-9a57-4a43-8a5e-0c3d1b2a4f60"],
     ),
 ]

@@ -69,8 +69,17 @@ def problem(
     **members: object,
 ) -> Response:
     """Answer the request at work with a problem of this kind."""
-    request_id = REQUEST_ID.get()
-    document = {
+    document = problem_document(kind, REQUEST_ID.get(), detail=detail, **members)
+    # A cache may keep a 404 or 410 by itself (RFC 9110, section 15.1), longer than it is true.
+    headers = {"Cache-Control": "no-store", **(headers or {})}
+    return Response(to_json(document), kind.status, headers, media_type=PROBLEM_MEDIA_TYPE)
+
+
+def problem_document(
+    kind: Kind, request_id: str, *, detail: str | None = None, **members: object
+) -> dict[str, object]:
+    """Describe what went wrong in the request with this id."""
+    return {
         "type": f"urn:task-api:problem:{kind.code}",
         "title": kind.title,
         "status": kind.status,
@@ -80,9 +89,6 @@ def problem(
         "request_id": request_id,
         **members,
     }
-    # A cache may keep a 404 or 410 by itself (RFC 9110, section 15.1), longer than it is true.
-    headers = {"Cache-Control": "no-store", **(headers or {})}
-    return Response(to_json(document), kind.status, headers, media_type=PROBLEM_MEDIA_TYPE)
 
 
 async def _on_invalid_request(_: Request, error: RequestValidationError) -> Response:

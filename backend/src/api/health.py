@@ -7,8 +7,9 @@ from pydantic import BaseModel
 
 from src import revisions
 from src.api.deps import SessionDep
-from src.api.documentation import operation_id, problems
+from src.api.documentation import operation_id
 from src.api.kinds import DATABASE_UNAVAILABLE
+from src.api.responses import HEALTHY, READY, problems
 from src.api.routing import StrictRoute
 from src.exceptions import DatabaseUnavailable
 
@@ -18,18 +19,18 @@ router: Final = APIRouter(
 
 
 class Health(BaseModel):
-    """That it is so."""
+    """The process works."""
 
     status: Literal["ok"] = "ok"
 
 
-@router.get("/health", responses=problems())
+@router.get("/health", responses=HEALTHY | problems())
 async def get_health() -> Health:
     """Alive: the process answers. The database is not asked."""
     return Health()
 
 
-@router.get("/health/ready", responses=problems(DATABASE_UNAVAILABLE))
+@router.get("/health/ready", responses=READY | problems(DATABASE_UNAVAILABLE))
 async def get_readiness(session: SessionDep) -> Health:
     """Ready: the database answers, and its schema is the one that this version needs."""
     if await revisions.current(session) != revisions.newest():

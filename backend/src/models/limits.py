@@ -7,7 +7,10 @@ documentation all take them from this module, so they cannot disagree.
 from datetime import UTC, date, datetime
 from typing import Final
 
-USER_ID_PATTERN: Final = "^[A-Za-z0-9_~-][A-Za-z0-9_.~@|:+-]{0,127}$"
+USER_ID_MAX_LENGTH: Final = 128
+"""Characters."""
+
+USER_ID_PATTERN: Final = f"^[A-Za-z0-9_~-][A-Za-z0-9_.~@|:+-]{{0,{USER_ID_MAX_LENGTH - 1}}}$"
 """Opaque, ASCII and case-sensitive: UUIDs and the ids of the usual identity providers fit.
 
 ASCII only, because an undecodable percent-escape in a path reaches the application as
@@ -44,7 +47,10 @@ END_OF_TIME: Final = datetime(3000, 1, 1, tzinfo=UTC)
 PostgreSQL stores years that Python and RFC 3339 cannot write. Such a value would be accepted
 once and then break every read, so it is refused at both doors."""
 
-IDEMPOTENCY_KEY_PATTERN: Final = "^[!-~]{1,255}$"
+IDEMPOTENCY_KEY_MAX_LENGTH: Final = 255
+"""Characters."""
+
+IDEMPOTENCY_KEY_PATTERN: Final = f"^[!-~]{{1,{IDEMPOTENCY_KEY_MAX_LENGTH}}}$"
 """Visible ASCII: what any client can send and any proxy passes on."""
 
 REQUEST_HASH_LENGTH: Final = 32

@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal, TypeVar
 from uuid import UUID
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, to_json
 
 from src.models import limits
 
@@ -31,6 +31,11 @@ _INSTANT: Final = re.compile(
 def broken_rule(code: str, detail: str) -> PydanticCustomError:
     """The error of a rule of ours: a stable `code`, and a `detail` that never holds the input."""
     return PydanticCustomError("broken_rule", "{detail}", {"code": code, "detail": detail})
+
+
+def in_words(value: object) -> str:
+    """Write a value into a sentence: as JSON has it, but a text without its quotes."""
+    return f"`{value if isinstance(value, str) else to_json(value).decode()}`"
 
 
 def parse_uuid(value: object) -> UUID:

@@ -26,7 +26,7 @@ from src.schemas.parameters import (
 
 _PAGING: Final = {"limit", "cursor", "include_total"}
 _TIME_DEPENDENT: Final = {"overdue", "today", "upcoming"}
-_PLUS: Final = "Write the `+` of an offset as `%2B`."
+_PLUS: Final = "In a URL that you write yourself, `+` is `%2B`; here type `+`."
 
 
 class TaskSummaryQuery(BaseModel):
@@ -68,8 +68,8 @@ class TaskListQuery(TaskSummaryQuery):
     include_total: Annotated[
         Flag,
         Field(
-            description="Whether to count, in `total`, all tasks that match the filters. It costs"
-            " the more the more there are."
+            description="Whether to count, in `total`, all tasks that match the filters. The more"
+            " tasks match, the longer it takes."
         ),
     ] = False
     sort: Annotated[
@@ -111,8 +111,8 @@ class TaskListQuery(TaskSummaryQuery):
         ]
         | None,
         Field(
-            description="What the title or the description contains, literally (`%` and `_` mean"
-            " themselves), in upper or lower case.",
+            description="Text that the title or description contains. Upper and lower case are"
+            " the same; `%` and `_` are ordinary characters.",
             examples=["milk"],
         ),
     ] = None
@@ -128,18 +128,16 @@ class TaskListQuery(TaskSummaryQuery):
     due_before: Annotated[
         DayOrInstant | None,
         Field(
-            description="Due on a day in `tz` before this day; or, given an instant, due before"
-            " it: what is due on a day counts from the beginning of that day in `tz`."
-            f" {_PLUS}",
+            description="A day: due on an earlier day in `tz`. An instant: due before it; a task"
+            f" due on a day counts from the start of that day in `tz`. {_PLUS}",
             examples=["2026-12-24"],
         ),
     ] = None
     due_after: Annotated[
         DayOrInstant | None,
         Field(
-            description="Due on this day in `tz` or later; or, given an instant, due at it or"
-            " later: what is due on a day counts from the beginning of that day in `tz`."
-            f" {_PLUS}",
+            description="A day: due on it or on a later day in `tz`. An instant: due at it or"
+            f" later; a task due on a day counts from the start of that day in `tz`. {_PLUS}",
             examples=["2026-12-01"],
         ),
     ] = None

@@ -27,6 +27,7 @@ from src.schemas.fields import (
     Tags,
     Title,
     broken_rule,
+    in_words,
 )
 
 READ_ONLY: Final = ("id", "user_id", "completed_at", "version", "created_at", "updated_at")
@@ -39,6 +40,21 @@ def _describe(schema: dict[str, Any]) -> None:
     """Say in JSON Schema that the two due fields exclude each other."""
     due = {name: {"type": "string"} for name in ("due_date", "due_at")}
     schema["not"] = {"required": list(due), "properties": due}
+
+
+def _describe_new(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    """Say the defaults in words only.
+
+    Generators of clients take a field with a `default` for one that is always there, and would
+    demand it of whoever creates a task.
+    """
+    _describe(schema)
+    for name, field in model.model_fields.items():
+        if not field.is_required():
+            default = in_words(field.get_default(call_default_factory=True))
+            described = schema["properties"][name]
+            described.pop("default", None)
+            described["description"] += f" Default: {default}."
 
 
 def _describe_round_trip(schema: dict[str, Any]) -> None:
@@ -56,12 +72,9 @@ def _describe_round_trip(schema: dict[str, Any]) -> None:
 class _TaskBody(BaseModel):
     """What every body with fields of a task shares."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra=_describe)
+    model_config = ConfigDict(strict=True, extra="forbid")
 
-    due_date: DueDate = None
-    due_at: DueAt = None
-
-    @field_validator("due_at")
+    @field_validator("due_at", check_fields=False)  # each body has its fields in the task's order
     @classmethod
     def _is_due_once(cls, due_at: DueAt, others: ValidationInfo) -> DueAt:
         if due_at is not None and others.data.get("due_date") is not None:
@@ -74,10 +87,14 @@ class _TaskBody(BaseModel):
 class TaskCreate(_TaskBody):
     """A new task. Only the title is required."""
 
+    model_config = ConfigDict(json_schema_extra=_describe_new)
+
     title: Title
     description: Description = None
     is_completed: IsCompleted = False
     priority: Priority = "none"
+    due_date: DueDate = None
+    due_at: DueAt = None
     tags: Tags = Field(default_factory=list)
 
 
@@ -117,6 +134,8 @@ class TaskUpdate(_RoundTripBody):
     description: Description = None
     is_completed: IsCompleted = _ABSENT
     priority: Priority = _ABSENT
+    due_date: DueDate = None
+    due_at: DueAt = None
     tags: Tags = _ABSENT
 
 
@@ -125,7 +144,8 @@ class TaskCompletion(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    is_completed: IsCompleted
+    # Whoever tries the example expects it to complete.
+    is_completed: IsCompleted = Field(examples=[True])
 
 
 class Task(BaseModel):
@@ -133,13 +153,14 @@ class Task(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    id: UUID
+    id: UUID = Field(examples=["01981f6e-3c00-7a3b-8a00-000000000001"])
     user_id: str = Field(pattern=limits.USER_ID_PATTERN, examples=["alice"])
     title: Title
     description: Description
     is_completed: IsCompleted
     completed_at: AwareDatetime | None = Field(
-        description="When it was completed: kept when it is completed again, null when reopened."
+        description="When it was completed: kept when it is completed again, null when reopened.",
+        examples=[None],
     )
     priority: Priority
     due_date: DueDate
@@ -148,9 +169,15 @@ class Task(BaseModel):
     version: int = Field(
         ge=1,
         description="The number of the change, among all of this user's, that last touched it.",
+        examples=[7],
     )
-    created_at: AwareDatetime
-    updated_at: AwareDatetime
+    created_at: AwareDatetime = Field(examples=["2026-12-01T09:30:00.000000Z"])
+    updated_at: AwareDatetime = Field(examples=["2026-12-02T18:15:30.123456Z"])
+
+
+EXAMPLE_TASK: Final = {
+    name: field.examples[0] for name, field in Task.model_fields.items() if field.examples
+}
 
 
 class TaskPage(BaseModel):

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from typing import Any, Final
 
 import pytest
+from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
 
 from src.api import health
@@ -14,8 +15,9 @@ from src.api.kinds import KINDS
 from src.api.v1 import tasks
 from src.models.limits import EARLIEST_DAY, LATEST_DAY, PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX
 from src.schemas import fields
-from src.schemas.problem import PROBLEM_MEDIA_TYPE
+from src.schemas.problem import PROBLEM_MEDIA_TYPE, Problem
 from src.schemas.query import TaskListQuery, TaskSummaryQuery
+from src.schemas.task import READ_ONLY, TaskCreate
 from src.services import todo_service
 from tests.contract import generated
 
@@ -27,8 +29,14 @@ OPERATIONS: Final = {
     for path in DOCUMENT["paths"].values()
     for operation in path.values()
 }
+ROUTES: Final = {
+    route.name: route
+    for route in (*tasks.router.routes, *health.router.routes)
+    if isinstance(route, APIRoute)
+}
 
-FIELDS: Final = DOCUMENT["components"]["schemas"]["TaskCreate"]["properties"]
+SCHEMAS: Final = DOCUMENT["components"]["schemas"]
+FIELDS: Final = SCHEMAS["TaskCreate"]["properties"]
 TITLE: Final = FIELDS["title"]
 TAG: Final = FIELDS["tags"]["items"]
 
@@ -52,6 +60,24 @@ def nodes(value: object) -> Iterator[dict[str, Any]]:
             yield from nodes(child)
 
 
+def referred(reference: str) -> Any:
+    """Give what a reference within the document leads to."""
+    root, *keys = reference.split("/")
+    assert root == "#"
+    target: Any = DOCUMENT
+    for key in keys:
+        target = target[key.replace("~1", "/").replace("~0", "~")]
+    return target
+
+
+def answers(operation: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Give the documented answers of an operation, by their status."""
+    return {
+        status: referred(answer["$ref"]) if "$ref" in answer else answer
+        for status, answer in operation["responses"].items()
+    }
+
+
 @pytest.fixture(params=OPERATIONS)
 def operation(request: pytest.FixtureRequest) -> dict[str, Any]:
     found: dict[str, Any] = OPERATIONS[request.param]
@@ -67,17 +93,15 @@ class TestDocument:
         assert "ValidationError" not in json.dumps(DOCUMENT)
 
     def test_every_reference_resolves(self) -> None:
-        for node in nodes(DOCUMENT):
-            if "$ref" in node:
-                root, *keys = node["$ref"].split("/")
-                target = DOCUMENT
-                for key in keys:
-                    target = target[key.replace("~1", "/").replace("~0", "~")]
-                assert root == "#"
+        assert all(referred(node["$ref"]) for node in nodes(DOCUMENT) if "$ref" in node)
 
-    def test_every_schema_is_used(self) -> None:
-        used = {node["$ref"].rpartition("/")[2] for node in nodes(DOCUMENT) if "$ref" in node}
-        assert used == set(DOCUMENT["components"]["schemas"])
+    def test_every_component_is_used(self) -> None:
+        used = {node["$ref"] for node in nodes(DOCUMENT) if "$ref" in node}
+        assert used == {
+            f"#/components/{kind}/{name}"
+            for kind, named in DOCUMENT["components"].items()
+            for name in named
+        }
 
     def test_no_operation_shares_its_id(self) -> None:
         assert len(OPERATIONS) == sum(len(path) for path in DOCUMENT["paths"].values())
@@ -95,7 +119,8 @@ class TestOperation:
         assert operation["summary"]
         assert operation["description"]
         assert all(found["description"] for found in operation.get("parameters", ()))
-        assert all(answer["description"] for answer in operation["responses"].values())
+        assert all(answer["description"] for answer in answers(operation).values())
+        assert "Successful Response" not in json.dumps(operation)
 
     def test_it_documents_every_problem_that_it_can_give_and_no_other(
         self, operation: dict[str, Any]
@@ -116,10 +141,22 @@ class TestOperation:
         assert expected == {int(status) for status in operation["responses"] if status >= "400"}
 
     def test_its_problems_are_of_the_one_media_type(self, operation: dict[str, Any]) -> None:
-        schema = {"$ref": "#/components/schemas/Problem"}
-        for status, answer in operation["responses"].items():
+        for status, answer in answers(operation).items():
             if status >= "400":
-                assert answer["content"] == {PROBLEM_MEDIA_TYPE: {"schema": schema}}
+                (media_type,) = answer["content"]
+                schema = answer["content"][media_type]["schema"]
+                assert media_type == PROBLEM_MEDIA_TYPE
+                assert schema == {"$ref": "#/components/schemas/Problem"}
+
+    def test_its_answers_are_in_the_order_of_their_status(self, operation: dict[str, Any]) -> None:
+        assert [*operation["responses"]] == sorted(operation["responses"])
+
+    def test_every_answer_with_a_body_describes_it(self, operation: dict[str, Any]) -> None:
+        for status, answer in answers(operation).items():
+            assert ("content" in answer) == (status not in ("204", "304"))
+
+    def test_every_answer_has_the_request_id(self, operation: dict[str, Any]) -> None:
+        assert all("X-Request-ID" in answer["headers"] for answer in answers(operation).values())
 
     def test_a_reader_that_takes_if_none_match_documents_304(
         self, operation: dict[str, Any]
@@ -132,7 +169,106 @@ class TestOperation:
             assert isinstance(schema.get("default", ""), str)
 
 
+class TestProblem:
+    EXAMPLES: Final = [
+        (status, code, example["value"])
+        for operation in OPERATIONS.values()
+        for status, answer in answers(operation).items()
+        for content in answer.get("content", {}).values()
+        for code, example in content.get("examples", {}).items()
+    ]
+
+    def test_every_kind_that_an_operation_has_is_shown_as_the_server_answers_it(self) -> None:
+        assert {code for _, code, _ in self.EXAMPLES} == {kind.code for kind in KINDS} - {
+            "not_http",
+            "head_too_large",
+            "origin_not_allowed",
+            "preflight_refused",
+            "route_not_found",
+            "method_not_allowed",
+        }
+        titles = {kind.code: kind.title for kind in KINDS}
+        for status, code, example in self.EXAMPLES:
+            problem = Problem.model_validate_json(json.dumps(example))
+            assert (str(problem.status), problem.code) == (status, code)
+            assert problem.title == titles[code]
+            assert problem.request_id in problem.instance
+            assert None not in example.values()
+            assert ("errors" in example) == (status == "422")
+            assert ("current" in example) == (status == "412")
+
+    def test_a_named_answer_has_an_example_of_each_kind_in_its_description(self) -> None:
+        for answer in DOCUMENT["components"]["responses"].values():
+            shown = answer["content"][PROBLEM_MEDIA_TYPE]["examples"]
+            assert re.findall(r"\(`(\w+)`\)", answer["description"]) == [*shown]
+
+    def test_its_code_is_one_of_those_that_the_server_knows(self) -> None:
+        assert SCHEMAS["Problem"]["properties"]["code"]["enum"] == [kind.code for kind in KINDS]
+
+    @pytest.mark.parametrize(
+        ("schema", "names"),
+        [("Problem", {"errors", "current"}), ("Violation", {"pointer", "parameter", "header"})],
+    )
+    def test_what_can_be_absent_is_never_null(self, schema: str, names: set[str]) -> None:
+        assert {*SCHEMAS[schema]["properties"]} - {*SCHEMAS[schema]["required"]} == names
+        for node in nodes(SCHEMAS[schema]):
+            assert node.get("type") != "null"
+            assert "default" not in node
+
+
+class TestBodies:
+    def test_a_new_task_begins_with_its_title_like_every_other(self) -> None:
+        order = [name for name in SCHEMAS["Task"]["properties"] if name not in READ_ONLY]
+        for name in ("TaskCreate", "TaskReplace", "TaskUpdate"):
+            assert [*SCHEMAS[name]["properties"]][: len(order)] == order
+        assert order[0] == "title"
+
+    def test_a_new_task_has_its_defaults_in_words(self) -> None:
+        """Generators of clients demand a field that has a default: it would always be there."""
+        defaults = {
+            name: field.get_default(call_default_factory=True)
+            for name, field in TaskCreate.model_fields.items()
+            if not field.is_required()
+        }
+        assert len(defaults) == len(FIELDS) - 1
+        assert not any("default" in node for node in nodes(SCHEMAS["TaskCreate"]))
+        for name, default in defaults.items():
+            said = default if isinstance(default, str) else json.dumps(default)
+            assert FIELDS[name]["description"].endswith(f" Default: `{said}`.")
+
+    def test_the_example_of_a_completion_completes(self) -> None:
+        assert SCHEMAS["TaskCompletion"]["properties"]["is_completed"]["examples"] == [True]
+
+
 class TestParameter:
+    @pytest.mark.requirement("FR-035")
+    def test_each_has_an_example_that_its_description_shows(
+        self, operation: dict[str, Any]
+    ) -> None:
+        """The page of /docs shows descriptions, and no examples of schemas."""
+        for parameter in operation.get("parameters", ()):
+            example = parameter["schema"]["examples"][0]
+            text = example if isinstance(example, str) else json.dumps(example)
+            assert parameter["description"].endswith(f" Example: `{text}`.")
+
+    @pytest.mark.requirement("FR-035")
+    def test_only_the_user_is_filled_in(self, operation: dict[str, Any]) -> None:
+        """An example of anything else, sent unseen, would be refused or find nothing."""
+        filled = {found["name"]: found.get("example") for found in operation.get("parameters", ())}
+        assert all((found == "alice") == (name == "user_id") for name, found in filled.items())
+
+    def test_each_of_a_path_or_a_header_has_an_example_that_is_taken(
+        self, operation: dict[str, Any]
+    ) -> None:
+        dependant = ROUTES[operation["operationId"]].dependant
+        types = {field.alias: field for field in (*dependant.path_params, *dependant.header_params)}
+        for name, field in types.items():
+            place = "path" if field in dependant.path_params else "header"
+            for example in parameters(operation, place)[name]["examples"]:
+                sent = [example] if name in ("If-Match", "If-None-Match") else example
+                _, errors = field.validate(sent, {}, loc=(place, name))
+                assert not errors
+
     @pytest.mark.requirement("FR-047")
     @pytest.mark.parametrize("name", ["list_tasks", "get_summary"])
     def test_each_of_a_query_has_an_example_that_is_taken(self, name: str) -> None:

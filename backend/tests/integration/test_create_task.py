@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from src.api.kinds import INVALID_REQUEST
+from src.schemas.task import READ_ONLY
 from tests.builders import create, problem, tasks_of
 
 pytestmark = pytest.mark.anyio
@@ -171,7 +172,13 @@ class TestCreateTask:
         self, client: httpx.AsyncClient, user: str
     ) -> None:
         task = await create(client, user)
-        names = ["id", "user_id", "completed_at", "version", "created_at", "updated_at", "colour"]
+        read_only = ("read_only", "is set by the server")
+        under_own_id = "; PUT with If-None-Match: * creates under your own id"
+        refusals = {
+            "id": ("read_only", f"is set by the server{under_own_id}"),
+            **dict.fromkeys(READ_ONLY[1:], read_only),
+            "colour": ("unknown", "is not known here"),
+        }
 
         answer = await client.post(tasks_of(user), json={**task, "colour": "red"})
 
@@ -180,8 +187,8 @@ class TestCreateTask:
             answer,
             INVALID_REQUEST,
             errors=[
-                {"pointer": f"/{name}", "code": "unknown", "detail": "is not known here"}
-                for name in names
+                {"pointer": f"/{name}", "code": code, "detail": detail}
+                for name, (code, detail) in refusals.items()
             ],
         )
 

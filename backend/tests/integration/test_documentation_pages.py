@@ -7,7 +7,14 @@ import httpx
 import pytest
 
 from src.main import create_app
-from tests.browser import create_task, list_tasks, open_page
+from tests.browser import (
+    CREATE,
+    create_task,
+    list_tasks,
+    open_every_operation,
+    open_page,
+    overhang,
+)
 from tests.conftest import make_settings
 from tests.listening import listening
 
@@ -51,6 +58,38 @@ class TestInABrowser:
 
         assert [task["title"] for task in body["items"]] == ["Buy milk"]
         assert body["items"][0]["user_id"] == "alice"
+
+    def test_docs_shows_every_parameter_with_an_example_and_what_it_means(
+        self, database_url: str
+    ) -> None:
+        app = create_app(make_settings(database_url))
+        with listening(app) as url, open_page(url) as page:
+            page.goto(f"{url}/docs")
+            open_every_operation(page)
+            for path in app.openapi()["paths"].values():
+                for operation in path.values():
+                    block = page.locator(f"[id$=-{operation['operationId']}]")
+                    shown = block.inner_text()
+                    for parameter in operation.get("parameters", ()):
+                        assert parameter["description"].replace("`", "") in shown
+                        assert parameter["description"].endswith("`.")
+
+    def test_docs_is_not_wider_than_its_window(self, database_url: str) -> None:
+        with listening(create_app(make_settings(database_url))) as url, open_page(url) as page:
+            page.goto(f"{url}/docs")
+            open_every_operation(page)
+
+            assert overhang(page) == 0
+
+    def test_docs_fills_in_the_user_only(self, database_url: str) -> None:
+        with listening(create_app(make_settings(database_url))) as url, open_page(url) as page:
+            page.goto(f"{url}/docs")
+            fill_in = page.locator(f"{CREATE} tr[data-param-name=user_id] input")
+            page.locator(f"{CREATE} .opblock-summary-control").click()
+            page.locator(f"{CREATE} .try-out__btn").click()
+            key = page.locator(f"{CREATE} tr[data-param-name=Idempotency-Key] input")
+
+            assert (fill_in.input_value(), key.input_value()) == ("alice", "")
 
     def test_redoc_shows_every_operation(self, database_url: str) -> None:
         with listening(create_app(make_settings(database_url))) as url, open_page(url) as page:

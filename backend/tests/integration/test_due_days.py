@@ -5,6 +5,7 @@ forward and back; some zones skip a whole day, and some change nothing but are f
 """
 
 from datetime import UTC, date, datetime, timedelta
+from importlib import resources
 from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -198,7 +199,10 @@ class TestEveryZone:
     def test_that_postgresql_takes_for_an_abbreviation_is_the_zone(
         self, postgres_url: str, zone: str
     ) -> None:
-        """Some of them differ from their abbreviation only in a past that is long gone."""
+        """Some of them differ from their abbreviation only in a past that is long gone.
+
+        The machine's own zones may be older, and not know that these are links by now.
+        """
         instants = [datetime(year, 6, 30, 9, 30, tzinfo=UTC) for year in range(1901, 2040)]
         name = time_and_zone(instants[0], zone)["the_zone"]
         with psycopg.connect(postgres_url) as connection:
@@ -206,5 +210,7 @@ class TestEveryZone:
                 "SELECT timezone(%s, at) FROM unnest(%s::timestamptz[]) at", [name, instants]
             ).fetchall()
 
-        here = [at.astimezone(ZoneInfo(zone)).replace(tzinfo=None) for at in instants]
+        with resources.files("tzdata.zoneinfo").joinpath(zone).open("rb") as file:
+            iana = ZoneInfo.from_file(file)
+        here = [at.astimezone(iana).replace(tzinfo=None) for at in instants]
         assert [at for (at,) in rows] == here

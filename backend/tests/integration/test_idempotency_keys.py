@@ -17,7 +17,7 @@ MILK = {"title": "Buy milk", "due_at": "2026-12-24T18:00:00Z", "tags": ["shoppin
 REUSED = {
     "header": "Idempotency-Key",
     "code": "idempotency_key_reused",
-    "detail": "has made a task from another body: a new intent takes a new key",
+    "detail": "belongs to the task of another request: a new intent takes a new key",
 }
 
 
@@ -177,7 +177,7 @@ class TestAMalformedKey:
                 {
                     "header": "Idempotency-Key",
                     "code": "invalid_format",
-                    "detail": "must match ^[!-~]{1,255}$",
+                    "detail": "must have 1 to 255 visible ASCII characters and no spaces",
                 }
             ],
         )

@@ -190,7 +190,8 @@ class TestUserId:
                 {
                     "parameter": "user_id",
                     "code": "invalid_format",
-                    "detail": "must match ^[A-Za-z0-9_~-][A-Za-z0-9_.~@|:+-]{0,127}$",
+                    "detail": "must have 1 to 128 characters: ASCII letters, digits and"
+                    " ~ @ | : + - _ ., and not begin with one of . @ | : +",
                 }
             ],
         )

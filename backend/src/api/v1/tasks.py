@@ -18,7 +18,16 @@ from src.api.conditional import (
     versions_in,
 )
 from src.api.deps import Now, SessionDep, TaskId, UserId
-from src.api.documentation import (
+from src.api.documentation import merge_patch_also_as_json, operation_id
+from src.api.kinds import (
+    DATABASE_UNAVAILABLE,
+    KEY_SPENT,
+    OUTCOME_UNKNOWN,
+    TASK_EXISTS,
+    TASK_NOT_FOUND,
+    VERSION_MISMATCH,
+)
+from src.api.responses import (
     BODY,
     SUMMARY_READ,
     TASK_CREATED,
@@ -27,17 +36,7 @@ from src.api.documentation import (
     TASK_READ,
     TASK_WRITTEN,
     TASKS_LISTED,
-    merge_patch_also_as_json,
-    operation_id,
     problems,
-)
-from src.api.kinds import (
-    DATABASE_UNAVAILABLE,
-    KEY_SPENT,
-    OUTCOME_UNKNOWN,
-    TASK_EXISTS,
-    TASK_NOT_FOUND,
-    VERSION_MISMATCH,
 )
 from src.api.routing import MERGE_PATCH, StrictRoute
 from src.schemas.query import TaskListQuery, TaskSummaryQuery
