@@ -36,6 +36,7 @@ from src.exceptions import (
     IdempotencyKeyReused,
     OutcomeUnknown,
     TaskDeleted,
+    TaskError,
     TaskExists,
     TaskNotFound,
     UnknownTimeZone,
@@ -105,45 +106,17 @@ async def _on_http_exception(request: Request, error: HTTPException) -> Response
     return problem(kind, detail=error.detail if kind is INVALID_JSON else None)
 
 
-async def _on_task_not_found(_: Request, __: TaskNotFound) -> Response:
-    return problem(TASK_NOT_FOUND)
-
-
-async def _on_task_deleted(_: Request, __: TaskDeleted) -> Response:
-    return problem(KEY_SPENT)
+async def _on_task_error(_: Request, error: TaskError) -> Response:
+    if kind := KIND_OF.get(type(error)):
+        return problem(kind)
+    place, detail = VIOLATION_OF[type(error)]
+    return problem(INVALID_REQUEST, errors=[{**place, "code": error.code, "detail": detail}])
 
 
 async def _on_version_mismatch(_: Request, error: VersionMismatch) -> Response:
     kind = TASK_EXISTS if isinstance(error, TaskExists) else VERSION_MISMATCH
     headers = {"ETag": f'"{error.version}"'}
     return problem(kind, headers=headers, current=from_json(error.current))
-
-
-async def _on_idempotency_key_reused(_: Request, error: IdempotencyKeyReused) -> Response:
-    reused = {
-        "header": "Idempotency-Key",
-        "code": error.code,
-        "detail": "belongs to the task of another request: a new intent takes a new key",
-    }
-    return problem(INVALID_REQUEST, errors=[reused])
-
-
-async def _on_cursor_mismatch(_: Request, error: CursorMismatch) -> Response:
-    mismatch = {
-        "parameter": "cursor",
-        "code": error.code,
-        "detail": "does not belong to this list: start again without it",
-    }
-    return problem(INVALID_REQUEST, errors=[mismatch])
-
-
-async def _on_unknown_time_zone(_: Request, error: UnknownTimeZone) -> Response:
-    violation = {
-        "parameter": "tz",
-        "code": error.code,
-        "detail": "is not known to the database",
-    }
-    return problem(INVALID_REQUEST, errors=[violation])
 
 
 async def _on_database_unavailable(_: Request, error: DatabaseUnavailable) -> Response:
@@ -153,15 +126,30 @@ async def _on_database_unavailable(_: Request, error: DatabaseUnavailable) -> Re
     return problem(kind, headers={"Retry-After": RETRY_AFTER})
 
 
+KIND_OF: Final[dict[type[TaskError], Kind]] = {
+    TaskNotFound: TASK_NOT_FOUND,
+    TaskDeleted: KEY_SPENT,
+}
+"""The failures that are a kind of problem of their own."""
+
+VIOLATION_OF: Final[dict[type[TaskError], tuple[dict[str, str], str]]] = {
+    IdempotencyKeyReused: (
+        {"header": "Idempotency-Key"},
+        "belongs to the task of another request: a new intent takes a new key",
+    ),
+    CursorMismatch: (
+        {"parameter": "cursor"},
+        "does not belong to this list: start again without it",
+    ),
+    UnknownTimeZone: ({"parameter": "tz"}, "is not known to the database"),
+}
+"""The failures that are told as a broken rule: at what place, and in which words."""
+
 HANDLERS: Final[dict[type[Exception] | int, Any]] = {
     RequestValidationError: _on_invalid_request,
     HTTPException: _on_http_exception,
-    TaskNotFound: _on_task_not_found,
-    TaskDeleted: _on_task_deleted,
     VersionMismatch: _on_version_mismatch,
-    IdempotencyKeyReused: _on_idempotency_key_reused,
-    CursorMismatch: _on_cursor_mismatch,
-    UnknownTimeZone: _on_unknown_time_zone,
+    TaskError: _on_task_error,
     DatabaseUnavailable: _on_database_unavailable,
 }
 """What answers each failure that can leave a route."""

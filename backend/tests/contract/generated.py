@@ -17,10 +17,10 @@ from typing import Any, Final
 
 from pydantic import SecretStr
 
+from src.api.errors import VIOLATION_OF
 from src.api.kinds import KINDS
 from src.api.violations import VIOLATIONS, violation
 from src.config import ROOT, Settings
-from src.exceptions import TaskError
 from src.main import create_app
 from src.models import limits
 
@@ -148,10 +148,8 @@ def _own_rules() -> Iterator[tuple[str, str]]:
 
 def _failures() -> Iterator[tuple[str, str]]:
     """Give the failures of the domain that are told as a violation, not as a problem."""
-    codes = {kind.code for kind in KINDS}
-    for failure in TaskError.__subclasses__():
-        if failure.code not in codes:
-            yield failure.code, str(failure.__doc__).splitlines()[0]
+    for failure, (_, detail) in VIOLATION_OF.items():
+        yield failure.code, detail
 
 
 def _unforeseen() -> tuple[str, str]:

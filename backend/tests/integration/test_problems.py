@@ -10,6 +10,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
+from src.api.errors import KIND_OF, VIOLATION_OF
 from src.api.kinds import (
     BODY_TOO_LARGE,
     INVALID_JSON,
@@ -19,6 +20,7 @@ from src.api.kinds import (
     ROUTE_NOT_FOUND,
     UNSUPPORTED_MEDIA_TYPE,
 )
+from src.exceptions import TaskError, TaskExists, VersionMismatch
 from src.main import create_app
 from tests.answers import check_answer
 from tests.builders import REPLACEMENT, create, path_of, problem, tasks_of
@@ -306,6 +308,15 @@ class TestEveryKind:
             "origin_not_allowed",  # test_cors.py
             "preflight_refused",
         }
+
+
+@pytest.mark.requirement("FR-022")
+def test_every_failure_of_the_domain_has_its_answer() -> None:
+    def kinds_of(failure: type[TaskError]) -> set[type[TaskError]]:
+        return {failure}.union(*map(kinds_of, failure.__subclasses__()))
+
+    told_apart = {TaskError, VersionMismatch, TaskExists}
+    assert kinds_of(TaskError) - told_apart == {*KIND_OF, *VIOLATION_OF}
 
 
 class TestViolations:
