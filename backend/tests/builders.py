@@ -1,9 +1,11 @@
 """What many tests begin with: a task, its path, the operations on it, and what they left behind."""
 
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import httpx
 import psycopg
+import pytest
 from psycopg.sql import SQL, Identifier
 
 from src.api.kinds import Kind
@@ -18,6 +20,19 @@ REPLACEMENT: Final = {
     "tags": ["shopping"],
 }
 """A whole task, as PUT wants it."""
+
+NEW: Final = {"If-None-Match": "*"}
+"""What makes a PUT create, under the id in its path."""
+
+NO_TASK: Final = "01981f6e-3c00-7a3b-8a00-000000000001"
+"""An id that no task has."""
+
+NO_ROWS: Final[dict[str, list[dict[str, Any]]]] = {
+    "task_lists": [],
+    "tasks": [],
+    "task_tombstones": [],
+}
+"""The `rows_of` a user who has never written."""
 
 
 class Operation(NamedTuple):
@@ -38,6 +53,11 @@ CHANGE_ONE_TASK: Final = {
 DELETE_ONE_TASK: Final = {"delete_task": Operation("DELETE")}
 WRITE_ONE_TASK: Final = CHANGE_ONE_TASK | DELETE_ONE_TASK
 ON_ONE_TASK: Final = READ_ONE_TASK | WRITE_ONE_TASK
+
+
+def each(operations: Mapping[str, object]) -> pytest.MarkDecorator:
+    """Run a test with each of these as its `operation`."""
+    return pytest.mark.parametrize("operation", operations.values(), ids=operations.keys())
 
 
 def tasks_of(user: str) -> str:

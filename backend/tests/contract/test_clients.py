@@ -55,6 +55,9 @@ class Unreliable(BaseHTTPRequestHandler):
             self.close_connection = True
         elif trouble == "be unavailable":
             self.answer(503, {"Retry-After": "0"}, b"")
+        elif trouble.startswith("be a gateway"):
+            wait = trouble.removeprefix("be a gateway")
+            self.answer(503, {"Retry-After": wait.strip()} if wait else {}, b"")
         else:
             headers = {name: value for name, value in self.headers.items() if name != "Host"}
             answer = httpx.request(
@@ -98,8 +101,8 @@ def server_url(shared_database_url: str) -> Iterator[str]:
         yield url
 
 
-def run(language: str, directory: Path, url: str, user: str, use: str = "") -> None:
-    """Run the client of the document with its example, or another `use` of it."""
+def run(language: str, directory: Path, url: str, user: str, use: str = "") -> str:
+    """Run the client of the document with its example, or another `use`; give what it prints."""
     client, example = (
         fence.text for fence in fences(DOCUMENT.read_text()) if fence.language == language
     )
@@ -112,6 +115,7 @@ def run(language: str, directory: Path, url: str, user: str, use: str = "") -> N
         [*command, str(program)], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.mark.parametrize("language", PROGRAMS)
@@ -184,3 +188,66 @@ await client.update(task, (seen) => ({{ tags: [...seen.tags, "shopping"] }}));
 
         assert passed == ["PATCH 412", "PATCH 200"]
         assert httpx.get(path).json()["tags"] == ["urgent", "shopping"]
+
+    @pytest.mark.requirement("FR-060")
+    @pytest.mark.parametrize(
+        "also",
+        [
+            {"due_at": "2026-12-24T19:00:00+01:00"},
+            {"title": " Buy milk "},
+            {"tags": ["shopping", " shopping"]},
+            {"version": 1, "updated_at": "2026-12-24T19:00:00Z"},
+        ],
+        ids=lambda also: next(iter(also)),
+    )
+    def test_knows_its_change_in_the_form_in_which_the_server_keeps_it(
+        self, language: str, also: dict[str, object], server_url: str, user: str, tmp_path: Path
+    ) -> None:
+        body = {"title": "Buy milk", "description": "x"}
+        mine = httpx.post(server_url + tasks_of(user), json=body)
+        use = {
+            "python": f"""
+import json
+client = TaskClient(BASE_URL, "alice")
+task = json.loads({mine.text!r})
+client.update(task, lambda seen: {{"description": seen["description"] + "!", **{also}}})
+""",
+            "typescript": f"""
+const client = new TaskClient(BASE_URL, "alice");
+const task: Task = {mine.text};
+await client.update(task, (seen) => ({{ description: seen.description + "!", ...{also} }}));
+""",
+        }[language]
+        with unreliable(server_url, "lose the answer") as (url, passed):
+            run(language, tmp_path, url, user, use)
+
+        assert passed == ["PATCH 200", "PATCH 412"]
+        assert httpx.get(server_url + mine.headers["location"]).json()["description"] == "x!"
+
+    @pytest.mark.requirement("FR-060")
+    @pytest.mark.parametrize(
+        ("wait", "pause"), [("", 1), (" 7", 7), (" Thu, 24 Dec 2026 18:00:00 GMT", 1)]
+    )
+    def test_pauses_as_it_is_told_or_a_second(
+        self, language: str, wait: str, pause: int, server_url: str, user: str, tmp_path: Path
+    ) -> None:
+        """A gateway's 503 may tell no time, or a date, which needs a clock that is right."""
+        use = {
+            "python": """
+time.sleep = print
+TaskClient(BASE_URL, "alice").create({"title": "Buy milk"})
+""",
+            "typescript": """
+const timeout = globalThis.setTimeout;
+// fetch sets timeouts of its own, which are no whole seconds or pass something on
+globalThis.setTimeout = ((done: () => void, ms: number, ...more: unknown[]) =>
+  ms % 1000 || more.length ? timeout(done, ms, ...more) : done(console.log(ms / 1000))
+) as typeof setTimeout;
+await new TaskClient(BASE_URL, "alice").create({ title: "Buy milk" });
+""",
+        }[language]
+        with unreliable(server_url, f"be a gateway{wait}") as (url, passed):
+            told = run(language, tmp_path, url, user, use)
+
+        assert passed == ["POST 201"]
+        assert [float(line) for line in told.split()] == [pause]

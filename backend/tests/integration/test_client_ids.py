@@ -10,10 +10,13 @@ import pytest
 from src.api.kinds import INVALID_REQUEST, TASK_EXISTS, TASK_NOT_FOUND, VERSION_MISMATCH, Kind
 from tests.builders import (
     CHANGE_ONE_TASK,
+    NEW,
+    NO_ROWS,
     REPLACEMENT,
     WRITE_ONE_TASK,
     Operation,
     create,
+    each,
     path_of,
     problem,
     rows_of,
@@ -22,8 +25,6 @@ from tests.builders import (
 )
 
 pytestmark = pytest.mark.anyio
-
-NEW = {"If-None-Match": "*"}
 
 
 class TestAnIdOfTheClient:
@@ -96,7 +97,7 @@ class TestAnIdOfTheClient:
 
         assert answer.status_code == 404
         assert answer.json() == problem(answer, TASK_NOT_FOUND)
-        assert rows_of(shared_database_url, user)["task_lists"] == []
+        assert rows_of(shared_database_url, user) == NO_ROWS
 
     @pytest.mark.requirement("FR-055", "SC-011")
     @pytest.mark.parametrize("was_deleted", [True, False])
@@ -202,7 +203,7 @@ class TestIfNoneMatchOnAWrite:
         assert (await client.get(path_of(task))).json() == task
 
     @pytest.mark.requirement("FR-056")
-    @pytest.mark.parametrize("operation", CHANGE_ONE_TASK.values(), ids=CHANGE_ONE_TASK)
+    @each(CHANGE_ONE_TASK)
     async def test_is_no_place_for_a_key_either(
         self, client: httpx.AsyncClient, user: str, operation: Operation
     ) -> None:
@@ -250,7 +251,7 @@ class TestBothPreconditions:
         assert rows_of(shared_database_url, user)["tasks"] == []
 
     @pytest.mark.requirement("FR-057")
-    @pytest.mark.parametrize("operation", WRITE_ONE_TASK.values(), ids=WRITE_ONE_TASK)
+    @each(WRITE_ONE_TASK)
     async def test_come_after_the_rules_of_the_request(
         self, client: httpx.AsyncClient, user: str, operation: Operation
     ) -> None:

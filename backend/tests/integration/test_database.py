@@ -5,7 +5,7 @@ import gc
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -19,13 +19,11 @@ from src import retry
 from src.connections import PooledConnection, is_dead
 from src.database import Statement
 from src.services import statements
-from tests.builders import ON_ONE_TASK, create, path_of, send, tasks_of
+from tests.builders import NO_TASK, ON_ONE_TASK, create, path_of, send, tasks_of
 from tests.processes import PATIENCE, serving, until
 from tests.wire import Fault, Wire
 
 pytestmark = pytest.mark.anyio
-
-NO_TASK: Final = "01981f6e-3c00-7a3b-8a00-000000000000"
 
 
 async def every_operation(

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from src import retry
-from tests.builders import REPLACEMENT, rows_of, tasks_of
+from tests.builders import NEW, REPLACEMENT, each, rows_of, tasks_of
 from tests.processes import serving
 from tests.wire import Fault, Wire
 
@@ -37,6 +37,7 @@ REPEATABLE: Final = {
     "create": Operation("POST", "", {"title": "Buy milk"}),
     "create by key": Operation("POST", "", {"title": "Buy milk"}, _KEY),
     "list": Operation("GET", ""),
+    "count": Operation("GET", "/summary"),
     "get": Operation("GET"),
     "replace": Operation("PUT", body=REPLACEMENT),
     "replace what exists": Operation("PUT", body=REPLACEMENT, headers=_ANY),
@@ -46,7 +47,7 @@ REPEATABLE: Final = {
     "delete what exists": Operation("DELETE", headers=_ANY),
 }
 NOT_REPEATABLE: Final = {
-    "create by id": Operation("PUT", "/{no_id}", REPLACEMENT, {"If-None-Match": "*"}),
+    "create by id": Operation("PUT", "/{no_id}", REPLACEMENT, NEW),
     "replace what was seen": Operation("PUT", body=REPLACEMENT, headers=_SEEN),
     "update what was seen": Operation("PATCH", body={"title": "Buy oat milk"}, headers=_SEEN),
     "complete what was seen": Operation("PATCH", "/{id}/complete", {"is_completed": True}, _SEEN),
@@ -56,10 +57,6 @@ NOT_REPEATABLE: Final = {
 }
 OPERATIONS: Final = REPEATABLE | NOT_REPEATABLE
 UNCERTAIN: Final = (Fault.LOST, Fault.SWALLOWED)
-
-
-def each(operations: Mapping[str, Operation]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("operation", operations.values(), ids=operations.keys())
 
 
 def each_of(faults: tuple[Fault, ...]) -> pytest.MarkDecorator:

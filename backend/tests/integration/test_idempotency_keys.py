@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from src.api.kinds import INVALID_REQUEST, KEY_SPENT
-from tests.builders import REPLACEMENT, create, path_of, problem, rows_of, tasks_of
+from tests.builders import NEW, REPLACEMENT, create, path_of, problem, rows_of, tasks_of
 
 pytestmark = pytest.mark.anyio
 
@@ -151,7 +151,7 @@ class TestTheSameAgain:
     ) -> None:
         task = (await post(client, user)).json()
         await client.delete(path_of(task))
-        await client.put(path_of(task), json=REPLACEMENT, headers={"If-None-Match": "*"})
+        await client.put(path_of(task), json=REPLACEMENT, headers=NEW)
 
         answer = await post(client, user)
 
@@ -260,9 +260,7 @@ class TestTheSameAtTheSameTime:
             first = await post(client, user, **key)
             deleted = await client.delete(first.headers["location"])
             again = await asyncio.gather(*(post(client, user, **key) for _ in range(3)))
-            revived = await client.put(
-                first.headers["location"], json=REPLACEMENT, headers={"If-None-Match": "*"}
-            )
+            revived = await client.put(first.headers["location"], json=REPLACEMENT, headers=NEW)
             return [answer.status_code for answer in (first, deleted, *again, revived)]
 
         statuses = await asyncio.gather(*(spend(number) for number in range(12)))

@@ -1,6 +1,5 @@
 """Users never see, change or sense each other's tasks."""
 
-from typing import Any, Final
 from uuid import uuid4
 
 import httpx
@@ -9,9 +8,11 @@ from fastapi import FastAPI
 
 from src.api.kinds import INVALID_REQUEST, TASK_NOT_FOUND
 from tests.builders import (
+    NO_ROWS,
     ON_ONE_TASK,
     Operation,
     create,
+    each,
     path_of,
     problem,
     rows_of,
@@ -20,8 +21,6 @@ from tests.builders import (
 )
 
 pytestmark = pytest.mark.anyio
-
-NO_ROWS: Final[dict[str, list[Any]]] = {"task_lists": [], "tasks": [], "task_tombstones": []}
 
 
 class TestATaskThatIsNotThere:
@@ -36,7 +35,7 @@ class TestATaskThatIsNotThere:
         assert documented == {(tried.method, tried.suffix) for tried in ON_ONE_TASK.values()}
 
     @pytest.mark.requirement("FR-013")
-    @pytest.mark.parametrize("operation", ON_ONE_TASK.values(), ids=ON_ONE_TASK)
+    @each(ON_ONE_TASK)
     @pytest.mark.parametrize("precondition", [{}, {"If-Match": '"1"'}, {"If-Match": "*"}], ids=str)
     async def test_is_the_same_404_whether_foreign_deleted_or_never_there(
         self,
@@ -62,7 +61,7 @@ class TestATaskThatIsNotThere:
         assert len({tuple(sorted(answer.headers.items())) for answer in answers}) == 1
 
     @pytest.mark.requirement("FR-013", "FR-016")
-    @pytest.mark.parametrize("operation", ON_ONE_TASK.values(), ids=ON_ONE_TASK)
+    @each(ON_ONE_TASK)
     @pytest.mark.parametrize("precondition", [{}, {"If-Match": '"1"'}], ids=str)
     async def test_makes_no_operation_write_anything(
         self,

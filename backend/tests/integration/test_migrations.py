@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
-from uuid import uuid4
 
 import alembic.config
 import psycopg
@@ -58,17 +57,6 @@ _SCHEMA: Final = {
 @pytest.fixture
 def every_statement_is_scoped() -> None:
     """Lift the watch that all other tests are under: a migration is for all users."""
-
-
-@pytest.fixture
-def make_empty_database(postgres_url: str) -> Callable[[], str]:
-    def make() -> str:
-        name = f"empty_{uuid4().hex}"
-        with psycopg.connect(postgres_url, autocommit=True) as connection:
-            connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
-        return postgres_url.rsplit("/", 1)[0] + "/" + name
-
-    return make
 
 
 @pytest.fixture

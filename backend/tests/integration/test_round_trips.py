@@ -21,7 +21,7 @@ from pydantic_core import to_json
 
 from src.schemas.query import TaskListQuery
 from src.services.cursors import encode_cursor
-from tests.builders import REPLACEMENT
+from tests.builders import NEW, NO_TASK, REPLACEMENT, each
 from tests.processes import serving
 from tests.wire import Flight, Wire
 
@@ -52,7 +52,7 @@ SUCCESSES: Final = {
     "create by key again": Operation(
         200, "POST", "", {"title": "Wash up"}, {"Idempotency-Key": "{spent_key}"}
     ),
-    "create by id": Operation(201, "PUT", "/{key}", REPLACEMENT, {"If-None-Match": "*"}),
+    "create by id": Operation(201, "PUT", "/{key}", REPLACEMENT, NEW),
     "list the first page": Operation(200, "GET", "?limit=2"),
     "list the next page": Operation(200, "GET", "?limit=2&cursor={next_cursor}"),
     "list what is known": Operation(304, "GET", "", None, {"If-None-Match": "{list_tag}"}),
@@ -94,10 +94,6 @@ CONFLICTS: Final = {
 }
 
 
-def each(operations: Mapping[str, Operation]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("operation", operations.values(), ids=operations.keys())
-
-
 class Counter(NamedTuple):
     """A client of an app that has one connection to the database, which goes by a wire."""
 
@@ -135,7 +131,7 @@ class Counter(NamedTuple):
             **page.json(),
             **keys,
             "list_tag": page.headers["etag"],
-            "no_id": "01981f6e-3c00-7a3b-8a00-000000000000",
+            "no_id": NO_TASK,
             "everything_next": self._next_of_everything(),
         }
 
@@ -143,7 +139,7 @@ class Counter(NamedTuple):
         """Make the cursor without a request: that would prepare the statement under test."""
         user = self.tasks.split("/")[3]
         query = TaskListQuery.model_validate(dict(parse_qsl(EVERYTHING[1:])))
-        keys = ["2026-06-01", None, "none", "Wash up", "01981f6e-3c00-7a3b-8a00-000000000000"]
+        keys = ["2026-06-01", None, "none", "Wash up", NO_TASK]
         return "&cursor=" + encode_cursor(to_json(keys), user_id=user, query=query.identity)
 
 

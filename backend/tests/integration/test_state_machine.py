@@ -1,11 +1,12 @@
 """Whatever is sent in whatever order, the API does what a model of thirty lines does.
 
 Hypothesis makes up stories of three users, who repeat keys, name stale versions, and try each
-other's ids, and shortens those that go wrong. 500 of them by default; 20,000 with
-`pytest -n 0 --hypothesis-profile=thorough tests/integration/test_state_machine.py`.
+other's ids, and shortens those that go wrong. 500 of them, or as many as a larger profile asks for.
 """
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, ClassVar, Final, Self
@@ -17,9 +18,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
+from src.config import ROOT
 from src.main import create_app
 from tests.answers import check_answer
-from tests.builders import tasks_of
+from tests.builders import NEW, tasks_of
 from tests.conftest import make_settings
 
 USERS: Final = 3
@@ -171,7 +173,7 @@ class Story(RuleBasedStateMachine):
     def create_by_id(self, user: int, number: int, body: Task, *, is_fresh: bool) -> None:
         model = self.models[user]
         task_id = str(uuid4()) if is_fresh else self.pick(number)
-        answer = model.send("PUT", model.path(task_id), json=body, headers={"If-None-Match": "*"})
+        answer = model.send("PUT", model.path(task_id), json=body, headers=NEW)
         self.remember(task_id)
         if task_id in model.tasks:
             assert (answer.status_code, answer.json()["code"]) == (412, "task_exists")
@@ -268,9 +270,6 @@ class Story(RuleBasedStateMachine):
             self.list_tasks(user)
 
 
-settings.register_profile("thorough", max_examples=20_000)
-
-
 @pytest.fixture
 def story(shared_database_url: str) -> Iterator[type[Story]]:
     with Browser(shared_database_url) as browser:
@@ -278,7 +277,6 @@ def story(shared_database_url: str) -> Iterator[type[Story]]:
         yield Story
 
 
-@pytest.mark.timeout(0 if settings().max_examples > STORIES else 110)
 @pytest.mark.requirement("SC-012", "FR-013", "FR-016", "FR-018", "FR-053", "FR-055")
 def test_every_story_goes_as_the_model_says(story: type[Story]) -> None:
     run_state_machine_as_test(
@@ -286,7 +284,21 @@ def test_every_story_goes_as_the_model_says(story: type[Story]) -> None:
         settings=settings(
             max_examples=max(STORIES, settings().max_examples),
             stateful_step_count=12,
-            deadline=None,
             suppress_health_check=[HealthCheck.too_slow],
         ),
     )
+
+
+@pytest.mark.requirement("SC-012")
+def test_the_thorough_profile_has_more_stories() -> None:
+    command = [*(sys.executable, "-m", "pytest", "-v", "-n", "0", "--collect-only"), __file__]
+    done = subprocess.run(
+        [*command, "--hypothesis-profile=thorough"],
+        cwd=ROOT / "backend",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "max_examples=20000" in done.stdout

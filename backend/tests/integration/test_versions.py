@@ -2,44 +2,27 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 
 from src.api.kinds import INVALID_REQUEST, VERSION_MISMATCH
-from src.main import create_app
-from tests.answers import check_answer
 from tests.builders import (
     CHANGE_ONE_TASK,
+    NO_TASK,
     REPLACEMENT,
     WRITE_ONE_TASK,
     Operation,
     create,
+    each,
     path_of,
     problem,
     rows_of,
     send,
     tasks_of,
 )
-from tests.conftest import make_settings
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(scope="module")
-async def patient_client(shared_database_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of a server that lets a hundred requests queue, however slow the machine is."""
-    app = create_app(make_settings(shared_database_url, db_pool_timeout=30))
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(
-            transport=httpx.ASGITransport(app),
-            base_url="http://test",
-            event_hooks={"response": [check_answer]},
-        ) as client,
-    ):
-        yield client
 
 
 class TestVersions:
@@ -65,11 +48,11 @@ class TestVersions:
         assert (await client.get(tasks_of(user))).headers["etag"] == 'W/"8"'
 
     @pytest.mark.requirement("FR-016")
-    @pytest.mark.parametrize("operation", WRITE_ONE_TASK.values(), ids=WRITE_ONE_TASK)
+    @each(WRITE_ONE_TASK)
     @pytest.mark.parametrize(
         ("task_id", "headers", "status"),
         [
-            ("01981f6e-3c00-7a3b-8a00-000000000001", {}, 404),
+            (NO_TASK, {}, 404),
             (None, {"If-Match": '"7"'}, 412),
             (None, {"If-Match": "7"}, 422),
         ],
@@ -105,7 +88,7 @@ class TestVersions:
 
 class TestIfMatch:
     @pytest.mark.requirement("FR-018")
-    @pytest.mark.parametrize("operation", WRITE_ONE_TASK.values(), ids=WRITE_ONE_TASK)
+    @each(WRITE_ONE_TASK)
     @pytest.mark.parametrize(
         "tags", ['"1"', '"7", "1"', "*", 'W/"1"', '"1-gzip"', '"1--gzip"', ' "7" ,\t"1" ']
     )
@@ -120,7 +103,7 @@ class TestIfMatch:
         assert (await client.get(tasks_of(user))).headers["etag"] == 'W/"2"'
 
     @pytest.mark.requirement("FR-018")
-    @pytest.mark.parametrize("operation", WRITE_ONE_TASK.values(), ids=WRITE_ONE_TASK)
+    @each(WRITE_ONE_TASK)
     @pytest.mark.parametrize("tags", ['"1"', '"1", "3"', '"x2"', 'W/"21"', '""'])
     async def test_any_other_version_is_answered_with_the_task_as_it_is(
         self, client: httpx.AsyncClient, user: str, operation: Operation, tags: str
@@ -148,7 +131,7 @@ class TestIfMatch:
         assert answer.status_code == 200
 
     @pytest.mark.requirement("FR-018", "FR-023")
-    @pytest.mark.parametrize("operation", WRITE_ONE_TASK.values(), ids=WRITE_ONE_TASK)
+    @each(WRITE_ONE_TASK)
     @pytest.mark.parametrize("tags", ["1", "", '"1', '"1" "2"', 'w/"1"', '*, "1"', '"1";'])
     async def test_what_is_no_entity_tag_is_refused(
         self, client: httpx.AsyncClient, user: str, operation: Operation, tags: str
@@ -186,20 +169,20 @@ class TestIfMatch:
 class TestWritersAtTheSameTime:
     @pytest.mark.requirement("FR-018")
     async def test_of_those_that_saw_the_same_version_one_wins(
-        self, patient_client: httpx.AsyncClient, user: str
+        self, client: httpx.AsyncClient, user: str
     ) -> None:
-        task = await create(patient_client, user)
+        task = await create(client, user)
         tag = {"If-Match": '"1"'}
 
         answers = await asyncio.gather(
             *(
-                send(patient_client, operation, user, task["id"], tag)
+                send(client, operation, user, task["id"], tag)
                 for operation in CHANGE_ONE_TASK.values()
                 for _ in range(5)
             )
         )
 
-        current = (await patient_client.get(path_of(task))).json()
+        current = (await client.get(path_of(task))).json()
         assert Counter(answer.status_code for answer in answers) == {200: 1, 412: 19}
         for answer in answers:
             if answer.status_code == 412:
@@ -209,42 +192,40 @@ class TestWritersAtTheSameTime:
 
     @pytest.mark.requirement("FR-007", "FR-018")
     async def test_a_task_is_deleted_by_one_of_them(
-        self, patient_client: httpx.AsyncClient, user: str
+        self, client: httpx.AsyncClient, user: str
     ) -> None:
-        task = await create(patient_client, user)
+        task = await create(client, user)
 
-        answers = await asyncio.gather(*(patient_client.delete(path_of(task)) for _ in range(8)))
+        answers = await asyncio.gather(*(client.delete(path_of(task)) for _ in range(8)))
 
         assert Counter(answer.status_code for answer in answers) == {204: 1, 404: 7}
 
     @pytest.mark.requirement("FR-006", "FR-016", "SC-003")
     async def test_a_hundred_toggles_leave_an_open_task_open(
-        self, patient_client: httpx.AsyncClient, user: str
+        self, client: httpx.AsyncClient, user: str
     ) -> None:
-        task = await create(patient_client, user)
+        task = await create(client, user)
         path = f"{path_of(task)}/complete"
 
-        answers = await asyncio.gather(*(patient_client.patch(path) for _ in range(100)))
+        answers = await asyncio.gather(*(client.patch(path) for _ in range(100)))
 
         in_order = sorted((answer.json() for answer in answers), key=lambda seen: seen["version"])
         assert [seen["version"] for seen in in_order] == [*range(2, 102)]
         assert [seen["is_completed"] for seen in in_order] == [True, False] * 50
-        last = (await patient_client.get(path_of(task))).json()
+        last = (await client.get(path_of(task))).json()
         assert last == {**task, "version": 101, "updated_at": last["updated_at"]}
 
     @pytest.mark.requirement("FR-016")
     async def test_versions_follow_the_order_of_the_commits(
-        self, patient_client: httpx.AsyncClient, user: str
+        self, client: httpx.AsyncClient, user: str
     ) -> None:
         """Whoever sees a version sees all before it, and times are in the order of versions."""
-        reads = (patient_client.get(tasks_of(user), params={"limit": 1000}) for _ in range(60))
+        reads = (client.get(tasks_of(user), params={"limit": 1000}) for _ in range(60))
 
         async def look_on() -> list[httpx.Response]:
             return [await read for read in reads]
 
-        pages, *tasks = await asyncio.gather(
-            look_on(), *(create(patient_client, user) for _ in range(60))
-        )
+        pages, *tasks = await asyncio.gather(look_on(), *(create(client, user) for _ in range(60)))
 
         tasks.sort(key=lambda task: task["version"])
         assert [task["version"] for task in tasks] == [*range(1, 61)]
@@ -255,23 +236,23 @@ class TestWritersAtTheSameTime:
 
     @pytest.mark.requirement("FR-016")
     async def test_writers_of_every_kind_never_get_into_each_others_way(
-        self, patient_client: httpx.AsyncClient, user: str
+        self, client: httpx.AsyncClient, user: str
     ) -> None:
-        tasks = [await create(patient_client, user) for _ in range(4)]
-        doomed = [await create(patient_client, user) for _ in range(16)]
+        tasks = [await create(client, user) for _ in range(4)]
+        doomed = [await create(client, user) for _ in range(16)]
 
         answers = await asyncio.gather(
             *(
-                send(patient_client, operation, user, task["id"])
+                send(client, operation, user, task["id"])
                 for _ in range(4)
                 for task in tasks
                 for operation in CHANGE_ONE_TASK.values()
             ),
-            *(patient_client.delete(path_of(task)) for task in doomed),
-            *(patient_client.post(tasks_of(user), json={"title": "x"}) for _ in range(16)),
+            *(client.delete(path_of(task)) for task in doomed),
+            *(client.post(tasks_of(user), json={"title": "x"}) for _ in range(16)),
         )
 
         assert Counter(answer.status_code for answer in answers) == {200: 64, 201: 16, 204: 16}
         versions = [answer.json()["version"] for answer in answers if answer.content]
         assert len(set(versions)) == len(versions)
-        assert (await patient_client.get(tasks_of(user))).headers["etag"] == 'W/"116"'
+        assert (await client.get(tasks_of(user))).headers["etag"] == 'W/"116"'

@@ -4,7 +4,7 @@ import string
 from typing import Final
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic_core import from_json, to_json
 
@@ -32,7 +32,6 @@ def is_refused(token: str, *, user_id: str = "alice", query: str = "-created_at"
 class TestCursors:
     @pytest.mark.requirement("FR-019")
     @given(keys=json_arrays, user=users, query=queries)
-    @settings(database=None, deadline=None)
     def test_give_back_the_keys_that_they_were_made_of(
         self, keys: list[object], user: str, query: str
     ) -> None:
@@ -47,7 +46,6 @@ class TestCursors:
         made_for=st.tuples(users, queries),
         used_for=st.tuples(users, queries),
     )
-    @settings(database=None, deadline=None)
     def test_are_refused_for_another_user_or_query(
         self, keys: list[object], made_for: tuple[str, str], used_for: tuple[str, str]
     ) -> None:
@@ -100,6 +98,5 @@ class TestCursors:
 
     @pytest.mark.requirement("FR-020")
     @given(token=st.text())
-    @settings(database=None, deadline=None)
     def test_are_never_mistaken_for_any_other_text(self, token: str) -> None:
         assert is_refused(token)

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any, Final
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -267,7 +267,6 @@ class TestDueAt:
         moment=st.datetimes(datetime(1900, 1, 2), datetime(2999, 12, 30)),  # noqa: DTZ001 — gets its offset below
         minutes=st.integers(-1439, 1439),
     )
-    @settings(database=None, deadline=None)
     def test_may_have_any_offset(self, moment: datetime, minutes: int) -> None:
         instant = moment.replace(tzinfo=timezone(timedelta(minutes=minutes)))
 
