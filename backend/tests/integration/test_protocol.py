@@ -1,22 +1,25 @@
 """What happens below HTTP's surface, on a real socket: bytes that no client library sends."""
 
+import asyncio
 import json
+import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
 import httpx
 import pytest
+import uvicorn
+from fastapi import FastAPI
 
 from src.api import protocol
-from src.main import create_app
 from src.models.limits import HEAD_MAX_BYTES
-from tests.builders import path_of, tasks_of
-from tests.conftest import make_settings
-from tests.listening import listening
-from tests.processes import PATIENCE
+from tests.builders import create, path_of, tasks_of
+from tests.processes import PATIENCE, until
+
+pytestmark = pytest.mark.anyio
 
 OFFER: Final = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
 
@@ -33,26 +36,36 @@ class Answer:
 
 
 @pytest.fixture(scope="module")
-def url(shared_database_url: str) -> Iterator[httpx.URL]:
-    with listening(create_app(make_settings(shared_database_url, log_level="info"))) as url:
-        yield httpx.URL(url)
+async def port(app: FastAPI) -> AsyncIterator[int]:
+    """The port on which the app is served, in the event loop of the tests."""
+    config = uvicorn.Config(
+        app, http=protocol.StrictHttpProtocol, ws="none", lifespan="off", log_config=None
+    )
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = asyncio.create_task(server.serve([listener]))
+        await until(lambda: server.started)
+        yield listener.getsockname()[1]
+        server.should_exit = True
+        await serving
 
 
 @pytest.fixture
-def task(url: httpx.URL, user: str) -> dict[str, Any]:
-    created: dict[str, Any] = httpx.post(
-        url.join(tasks_of(user)), json={"title": "Buy milk"}
-    ).json()
-    return created
+async def task(client: httpx.AsyncClient, user: str) -> dict[str, Any]:
+    return await create(client, user)
 
 
-def send(url: httpx.URL, *packets: bytes) -> list[Answer]:
+async def send(port: int, *packets: bytes) -> list[Answer]:
     """Send these packets on one connection, and read all that comes until it is closed."""
-    with socket.create_connection((url.host, url.port or 0), PATIENCE) as connection:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    async with asyncio.timeout(PATIENCE):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.transport.set_write_buffer_limits(0)
         for packet in packets:
-            connection.sendall(packet)
-        received = b"".join(iter(lambda: connection.recv(65536), b""))
+            writer.write(packet)
+            await writer.drain()
+            await asyncio.sleep(0)  # so that they do not become one
+        received = await reader.read()
+        writer.close()
     return list(answers(received))
 
 
@@ -88,10 +101,12 @@ class TestWhatIsNotHttp:
         ],
         ids=lambda sent: ascii(sent[:24]),
     )
-    def test_is_answered_with_a_problem_and_logged(
-        self, url: httpx.URL, sent: bytes, caplog: pytest.LogCaptureFixture
+    async def test_is_answered_with_a_problem_and_logged(
+        self, port: int, sent: bytes, caplog: pytest.LogCaptureFixture
     ) -> None:
-        (answer,) = send(url, sent)
+        caplog.set_level(logging.INFO, "src.access")
+
+        (answer,) = await send(port, sent)
 
         request_id = answer.headers["x-request-id"]
         assert UUID(request_id).version == 4
@@ -116,39 +131,39 @@ class TestAnOfferOfAnotherProtocol:
 
     @pytest.mark.requirement("FR-063")
     @pytest.mark.parametrize("cut", [None, 40, -len('{"is_completed": true}')])
-    def test_is_declined_and_the_request_is_read_as_it_stands(
-        self, url: httpx.URL, task: dict[str, Any], cut: int | None
+    async def test_is_declined_and_the_request_is_read_as_it_stands(
+        self, port: int, task: dict[str, Any], cut: int | None
     ) -> None:
         wish = request("PATCH", f"{path_of(task)}/complete", OFFER, '{"is_completed": true}')
         packets = [wish] if cut is None else [wish[:cut], wish[cut:]]
         last = request("GET", path_of(task))
 
-        *written, read = send(url, *packets, *packets, last)
+        *written, read = await send(port, *packets, *packets, last)
 
         assert [answer.status for answer in written] == [200, 200]
         assert all(answer.document["is_completed"] for answer in (*written, read))
 
     @pytest.mark.requirement("FR-013", "FR-063")
     @pytest.mark.parametrize("body", ["", "later"])
-    def test_leaves_no_body_to_be_read_as_a_request(
-        self, url: httpx.URL, task: dict[str, Any], body: str
+    async def test_leaves_no_body_to_be_read_as_a_request(
+        self, port: int, task: dict[str, Any], body: str
     ) -> None:
         smuggled = request("DELETE", path_of(task)).decode()
         outer = request("POST", tasks_of("mallory"), OFFER, smuggled)
         packets = outer.partition(b"\r\n\r\n") if body else (outer,)
 
-        (answer, read) = send(url, *packets, request("GET", path_of(task)))
+        (answer, read) = await send(port, *packets, request("GET", path_of(task)))
 
         assert (answer.status, answer.document["code"]) == (400, "invalid_json")
         assert read.document == task
 
     @pytest.mark.requirement("FR-063")
-    def test_does_not_hide_that_the_connection_shall_end(
-        self, url: httpx.URL, task: dict[str, Any]
+    async def test_does_not_hide_that_the_connection_shall_end(
+        self, port: int, task: dict[str, Any]
     ) -> None:
         offer = "Connection: Upgrade, close\r\nUpgrade: websocket\r\n"
 
-        (answer,) = send(url, request("GET", path_of(task), offer))
+        (answer,) = await send(port, request("GET", path_of(task), offer))
 
         assert answer.document == task
         assert answer.headers["connection"] == "close"
@@ -156,21 +171,21 @@ class TestAnOfferOfAnotherProtocol:
 
 class TestHeaders:
     @pytest.mark.requirement("FR-062")
-    def test_are_none_if_they_come_after_the_body(self, url: httpx.URL, user: str) -> None:
+    async def test_are_none_if_they_come_after_the_body(self, port: int, user: str) -> None:
         head = "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n"
         body = '{"title": "x"}'
         trailer = "Idempotency-Key: k\r\nX-Request-ID: mine\r\n"
         chunked = f"{len(body):x}\r\n{body}\r\n0\r\n{trailer}\r\n".encode()
 
-        (answer,) = send(url, request("POST", tasks_of(user), head) + chunked)
+        (answer,) = await send(port, request("POST", tasks_of(user), head) + chunked)
 
         assert answer.status == 201
         assert UUID(answer.document["id"]).version == 7
         assert answer.headers["x-request-id"] != "mine"
 
     @pytest.mark.requirement("FR-027")
-    def test_have_no_white_space_around_their_value(self, url: httpx.URL) -> None:
-        (answer,) = send(url, request("GET", "/health", "X-Request-ID: \t mine \t\r\n"))
+    async def test_have_no_white_space_around_their_value(self, port: int) -> None:
+        (answer,) = await send(port, request("GET", "/health", "X-Request-ID: \t mine \t\r\n"))
 
         assert answer.headers["x-request-id"] == "mine"
 
@@ -180,20 +195,20 @@ class TestHeaders:
         [b"GET /", b"GET / HTTP/1.1\r\nA: ", b"GET / HTTP/1.1\r\n"],
         ids=["URL", "header", "headers"],
     )
-    def test_without_end_are_refused(self, url: httpx.URL, endless: bytes) -> None:
+    async def test_without_end_are_refused(self, port: int, endless: bytes) -> None:
         filler = b"A: b\r\n" * 10_000 if endless.endswith(b"\n") else b"a" * 60_000
         packets = [endless, filler, filler]
         assert sum(map(len, packets)) > HEAD_MAX_BYTES
 
-        (answer,) = send(url, *packets)
+        (answer,) = await send(port, *packets)
 
         assert (answer.status, answer.document["code"]) == (431, "head_too_large")
 
     @pytest.mark.requirement("FR-062")
     @pytest.mark.parametrize("sent", [b"", b"GET /health HTTP/1.1\r\nA: "])
-    def test_that_do_not_come_are_not_awaited_for_ever(
-        self, url: httpx.URL, monkeypatch: pytest.MonkeyPatch, sent: bytes
+    async def test_that_do_not_come_are_not_awaited_for_ever(
+        self, port: int, monkeypatch: pytest.MonkeyPatch, sent: bytes
     ) -> None:
         monkeypatch.setattr(protocol, "HEAD_PATIENCE", 0.01)
 
-        assert send(url, sent) == []
+        assert await send(port, sent) == []
