@@ -258,6 +258,7 @@ class TestRefusals:
     ) -> None:
         zones = frozenset({"Nowhere/City"})
         monkeypatch.setattr("src.schemas.parameters.time_zones", lambda: zones)
+        await create(client, user, due_at="2026-03-01T12:00:00Z")  # else nothing asks for the day
 
         answer = await client.get(f"{tasks_of(user)}/summary", params={"tz": "Nowhere/City"})
 

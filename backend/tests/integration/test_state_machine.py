@@ -277,6 +277,7 @@ def story(shared_database_url: str) -> Iterator[type[Story]]:
         yield Story
 
 
+@pytest.mark.no_cover  # it is not about which lines run, and measured it takes longer
 @pytest.mark.requirement("SC-012", "FR-013", "FR-016", "FR-018", "FR-053", "FR-055")
 def test_every_story_goes_as_the_model_says(story: type[Story]) -> None:
     run_state_machine_as_test(
