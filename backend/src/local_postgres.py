@@ -178,7 +178,7 @@ def _command(pid: int) -> bytes:
     """Tell the command line of a process; empty if there is no such process."""
     if sys.platform != "linux":  # pragma: no cover — coverage is measured on Linux
         listing = ["/bin/ps", "-ww", "-o", "args=", "-p", str(pid)]
-        process = subprocess.run(listing, capture_output=True, check=False)  # noqa: S603 — a number
+        process = subprocess.run(listing, capture_output=True, check=False)  # noqa: S603 — only a number varies
         return process.stdout.rstrip(b"\n")
     with suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0")

@@ -23,6 +23,7 @@ async def check_answer(answer: httpx.Response) -> None:
 def check_problem(answer: httpx.Response) -> Problem:
     assert answer.headers["content-type"] == PROBLEM_MEDIA_TYPE
     problem = Problem.model_validate_json(answer.content)
+    assert answer.headers["cache-control"] == "no-store"
     assert problem.status == answer.status_code
     assert problem.request_id == answer.headers["x-request-id"]
     assert problem.type.endswith(problem.code)

@@ -34,7 +34,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
     _head_size = 0
     _head_timer: TimerHandle | None = None
 
-    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # uvicorn narrows it so
         super().connection_made(transport)
         self._await_head()
 

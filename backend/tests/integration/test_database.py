@@ -313,7 +313,8 @@ class TestAPreparedPlan:
             with psycopg.connect(database_url) as connection:
                 connection.execute("ALTER TABLE tasks ALTER COLUMN version TYPE numeric")
 
-            assert await statuses() == {200}
+            # One request, alone: its later tries get connections that are no better.
+            assert (await client.get(path)).status_code == 200
 
 
 class TestAStatement:

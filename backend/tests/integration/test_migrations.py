@@ -164,7 +164,7 @@ def test_an_index_that_was_half_built_by_hand_is_built_again(empty_database_url:
 
     revisions.upgrade(empty_database_url)
 
-    is_valid = f"SELECT indisvalid FROM pg_index WHERE indexrelid = '{index}'::regclass"  # noqa: S608
+    is_valid = f"SELECT indisvalid FROM pg_index WHERE indexrelid = '{index}'::regclass"  # noqa: S608 — ours
     assert ask(empty_database_url, is_valid) == [(True,)]
 
 

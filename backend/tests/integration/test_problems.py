@@ -220,6 +220,7 @@ class TestEveryKind:
         )
 
         assert answer.status_code == 413
+        assert answer.headers["connection"] == "close"
         assert answer.json() == {
             "type": "urn:task-api:problem:body_too_large",
             "title": "The body is too large",
@@ -625,6 +626,22 @@ class TestBodies:
             "detail": "must not hold half of a surrogate pair",
         }
         assert (answer.status_code, answer.json()["errors"]) == (422, [fault])
+
+    @pytest.mark.requirement("FR-056")
+    async def test_a_date_as_precondition_of_a_write_is_refused_and_not_ignored(
+        self, client: httpx.AsyncClient, user: str
+    ) -> None:
+        task = await create(client, user)
+
+        answer = await client.patch(
+            path_of(task),
+            json={"title": "New"},
+            headers={"If-Unmodified-Since": "Thu, 01 Jan 1970 00:00:00 GMT"},
+        )
+
+        assert answer.status_code == 422
+        assert answer.json()["errors"] == [unknown(header="If-Unmodified-Since")]
+        assert (await client.get(path_of(task))).json() == task
 
     @pytest.mark.requirement("FR-023")
     @pytest.mark.parametrize("method", ["GET", "DELETE"])
