@@ -52,7 +52,8 @@ bench-full: $(VENV)/.run backend/benchmarks/.venv/.ready ## The same with the lo
 backend/benchmarks/.venv/.ready: backend/benchmarks/requirements.txt backend/benchmarks/peers/fastify/package-lock.json
 	@command -v wrk >/dev/null && command -v npm >/dev/null || { echo "task-api: the benchmark needs wrk and npm"; exit 1; }
 	$(PYTHON) -m venv backend/benchmarks/.venv
-	cd backend/benchmarks && .venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	cd backend/benchmarks && .venv/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.txt
+	backend/benchmarks/.venv/bin/pip check --disable-pip-version-check
 	cd backend/benchmarks && npm ci --silent --prefix peers/fastify
 	@touch $@
 
@@ -68,9 +69,11 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.run: $(VENV)/bin/python backend/requirements.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r backend/requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r backend/requirements.txt
+	$(BIN)/pip check --disable-pip-version-check
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/bin/python backend/requirements-dev.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r backend/requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r backend/requirements-dev.txt
+	$(BIN)/pip check --disable-pip-version-check
 	@touch $@ $(VENV)/.run
