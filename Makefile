@@ -4,14 +4,19 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(CURDIR)/$(VENV)/bin
 
+COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --upgrade --generate-hashes \
+  --no-emit-index-url --custom-compile-command "make lock" -q
+INSTALL := pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r
+CHECK   := pip check --disable-pip-version-check
+
 .DEFAULT_GOAL := help
-.PHONY: help run test check format lint types contract picture lock bench bench-full clean
+.PHONY: help run test check format lint types contract picture lock lists bench bench-full clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run ## Start the API with a local database; DATABASE_URL names another one
-	@cd backend && exec $(BIN)/python -m src
+	@cd backend && exec $(BIN)/python -m dev
 
 test: $(VENV)/.dev ## Run all tests against a real PostgreSQL
 	cd backend && $(BIN)/python -m pytest
@@ -35,13 +40,13 @@ picture: $(VENV)/.dev ## Take the picture of /docs for the README
 	cd backend && $(BIN)/python -m tests.picture
 
 lock: $(VENV)/.dev ## Pin the newest dependencies, with hashes
-	cd backend && $(BIN)/uv pip compile --universal --python-version 3.11 --upgrade --generate-hashes \
-	  --no-emit-index-url --custom-compile-command "make lock" -q pyproject.toml -o requirements.txt
-	cd backend && $(BIN)/uv pip compile --universal --python-version 3.11 --upgrade --generate-hashes \
-	  --no-emit-index-url --custom-compile-command "make lock" -q pyproject.toml --group dev \
-	  -c requirements.txt -o requirements-dev.txt
-	cd backend/benchmarks && $(BIN)/uv pip compile --universal --python-version 3.11 --upgrade --generate-hashes \
-	  --no-emit-index-url --custom-compile-command "make lock" -q requirements.in -o requirements.txt
+	cd backend && $(COMPILE) pyproject.toml --group dev -o requirements-dev.txt
+	cd backend && $(COMPILE) pyproject.toml --group run -c requirements-dev.txt -o requirements-run.txt
+	cd backend && $(COMPILE) pyproject.toml -c requirements-dev.txt -o requirements.txt
+	cd backend/benchmarks && $(COMPILE) requirements.in -o requirements.txt
+
+lists: $(VENV)/.dev ## Check that every pinned list is complete, and that the server needs no other
+	backend/check-lists $(BIN)
 
 bench: $(VENV)/.run backend/benchmarks/.venv/.ready ## Measure the server beside its peers (8 minutes; needs wrk and npm)
 	cd backend && $(BIN)/python -m benchmarks run --quick && benchmarks/.venv/bin/python -m benchmarks report
@@ -52,8 +57,7 @@ bench-full: $(VENV)/.run backend/benchmarks/.venv/.ready ## The same with the lo
 backend/benchmarks/.venv/.ready: backend/benchmarks/requirements.txt backend/benchmarks/peers/fastify/package-lock.json
 	@command -v wrk >/dev/null && command -v npm >/dev/null || { echo "task-api: the benchmark needs wrk and npm"; exit 1; }
 	$(PYTHON) -m venv backend/benchmarks/.venv
-	cd backend/benchmarks && .venv/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.txt
-	backend/benchmarks/.venv/bin/pip check --disable-pip-version-check
+	cd backend/benchmarks && .venv/bin/$(INSTALL) requirements.txt && .venv/bin/$(CHECK)
 	cd backend/benchmarks && npm ci --silent --prefix peers/fastify
 	@touch $@
 
@@ -65,15 +69,17 @@ $(VENV)/bin/python:
 	  || { echo "task-api: Python 3.11 or newer is needed; name one with PYTHON=..."; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 	  || { echo "task-api: the module venv is missing: on Debian and Ubuntu, apt install python3-venv"; exit 1; }
-	@# What a failed try leaves behind would pass for an environment the next time.
+	@# What a failed attempt leaves behind would look like an environment the next time.
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
-$(VENV)/.run: $(VENV)/bin/python backend/requirements.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r backend/requirements.txt
-	$(BIN)/pip check --disable-pip-version-check
+# Nothing but the list decides what is installed: pip resolves nothing, and no later release of any
+# package can break it. `pip check` fails if the list is not complete.
+$(VENV)/.run: $(VENV)/bin/python backend/requirements-run.txt
+	$(BIN)/$(INSTALL) backend/requirements-run.txt
+	$(BIN)/$(CHECK)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/bin/python backend/requirements-dev.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r backend/requirements-dev.txt
-	$(BIN)/pip check --disable-pip-version-check
+	$(BIN)/$(INSTALL) backend/requirements-dev.txt
+	$(BIN)/$(CHECK)
 	@touch $@ $(VENV)/.run

@@ -6,21 +6,17 @@ Every setting is documented in `.env.example`; a test keeps the two in step.
 import re
 from pathlib import Path
 from typing import Annotated, Final, Literal
-from urllib.parse import urlsplit
 
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 
-
 _ORIGIN: Final = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^\sA-Z/?#@*]+")
-
-
-class MissingSettingError(Exception):
-    """A setting is needed here that was not given."""
+_HOST: Final = re.compile(r"\*|(\*\.)?[a-z0-9_.-]+|\[[0-9a-f:.]+\]")
+_MAX_PORT: Final = 65535
 
 
 class Settings(BaseSettings):
@@ -34,50 +30,56 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    database_url: SecretStr | None = None
+    database_url: SecretStr
     database_url_unpooled: SecretStr | None = None
-    data_directory: Path = ROOT / ".data"
 
     host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    port: Annotated[int, Field(ge=0, le=_MAX_PORT)] = 8000
     web_concurrency: Annotated[int, Field(ge=1, le=64)] = 1
+    http_parser: Literal["httptools", "h11", "zttp"] = "httptools"
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
 
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
     log_format: Literal["text", "json"] = "text"
 
     db_pool_size: Annotated[int, Field(ge=1, le=1000)] = 8
-    db_pool_max_waiting: Annotated[int, Field(ge=1)] = 512
-    db_pool_timeout: Annotated[float, Field(gt=0, le=30)] = 0.5
+    db_pool_max_waiting: Annotated[int, Field(ge=0)] = 512
+    db_pool_timeout: Annotated[float, Field(gt=0, le=30)] = 1
+    db_connect_timeout: Annotated[int, Field(ge=2, le=60)] = 10
+    db_prepare_statements: Literal["auto", "always", "never"] = "auto"
 
     @field_validator("database_url", "database_url_unpooled")
     @classmethod
     def _require_postgres_url(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None and not _is_postgres_url(url.get_secret_value()):
-            raise ValueError(
-                "must be a postgresql:// URL, as Neon's console shows it, with %40 for an @ in the"
-                " password"
-            )
+        if url is not None:
+            _check_connection_string(url.get_secret_value())
         return url
 
-    @field_validator("database_url_unpooled")
+    @field_validator(
+        "http_parser", "log_level", "log_format", "db_prepare_statements", mode="before"
+    )
     @classmethod
-    def _require_pooled_url(cls, url: SecretStr | None, others: ValidationInfo) -> SecretStr | None:
-        if url is not None and others.data.get("database_url", url) is None:
-            raise ValueError("is for migrations only: DATABASE_URL must be set as well")
-        return url
-
-    @field_validator("log_level", "log_format", mode="before")
-    @classmethod
-    def _in_lower_case(cls, value: object) -> object:
+    def _lower_case(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("allowed_hosts", "cors_origins", mode="before")
     @classmethod
     def _split_at_commas(cls, value: object) -> object:
         if isinstance(value, str):
-            return tuple(origin.strip() for origin in value.split(",") if origin.strip())
+            return tuple(item.strip() for item in value.split(",") if item.strip())
         return value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _require_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        hosts = tuple(host.lower() for host in hosts)
+        if not all(map(_HOST.fullmatch, hosts)):
+            raise ValueError(
+                "must be host names without a port, such as api.example.com; *.example.com for all"
+                " names under a domain, or * for any host"
+            )
+        return hosts
 
     @field_validator("cors_origins")
     @classmethod
@@ -90,28 +92,27 @@ class Settings(BaseSettings):
         return origins
 
     @property
-    def required_database_url(self) -> str:
-        """The database, as libpq takes it."""
-        if self.database_url is None:
-            raise MissingSettingError("DATABASE_URL is not set")
-        return self.database_url.get_secret_value()
-
-    @property
     def migration_url(self) -> str:
-        """The direct connection if there is one: a pooler is no place for migrations."""
-        if self.database_url_unpooled is not None:
-            return self.database_url_unpooled.get_secret_value()
-        return self.required_database_url
+        """The direct connection if there is one, since a pooler is no place for migrations."""
+        return (self.database_url_unpooled or self.database_url).get_secret_value()
 
 
-def _is_postgres_url(text: str) -> bool:
-    if (
-        not text.startswith(("postgres://", "postgresql://"))
-        or urlsplit(text).netloc.count("@") > 1
-    ):
-        return False
+def _check_connection_string(text: str) -> None:
+    """Accept what libpq accepts. No error quotes the value: it holds a password."""
     try:
-        conninfo_to_dict(text)
-    except ProgrammingError:  # it quotes a part of the URL, and with it perhaps the password
-        return False
-    return urlsplit(text).port != 0
+        parts = conninfo_to_dict(text)
+    except ProgrammingError:
+        parts = {}
+    if not parts:
+        raise ValueError(
+            "must be a PostgreSQL connection string, such as"
+            " postgresql://USER:PASSWORD@HOST:5432/DATABASE"
+        )
+    # libpq would look for these mistakes only when it connects, and quote parts of the password.
+    if "@" in str(parts.get("host", "")):
+        raise ValueError("must write an @ in the password as %40")
+    ports = str(parts.get("port", "")).split(",")
+    if not all(not port or (port.isdecimal() and 1 <= int(port) <= _MAX_PORT) for port in ports):
+        raise ValueError(
+            f"must have a port from 1 to {_MAX_PORT}, and write a / in the password as %2F"
+        )

@@ -1,232 +1,501 @@
-"""The engine: psycopg's pool under SQLModel's sessions. It knows no table and no HTTP.
+"""The database: engine, session, transaction, and the retry of statements.
 
-Why this stack, each part of it measured, is told in ADR 0003.
+It knows no table and no HTTP. The engine is SQLAlchemy's own with its own pool. A limiter in front
+of the pool serves requests in order of arrival; the pool alone does not. See ADR 0014.
 """
 
+import asyncio
+import random
+import select
 from asyncio import get_running_loop
-from collections.abc import Callable, Mapping
-from functools import cached_property
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from enum import Enum, auto
 from os import dup
 from socket import SHUT_RDWR, socket
 from time import monotonic
-from types import TracebackType
-from typing import Any, Final, NamedTuple, Self, cast
+from typing import Any, Final, NamedTuple, cast
 
-from psycopg import AsyncConnection, Error
-from psycopg.errors import OperationalError, ReadOnlySqlTransaction
-from psycopg_pool import AsyncConnectionPool
-from sqlalchemy import Select
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import TransactionStatus
+from sqlalchemy import Connection, Executable, Row, event
+from sqlalchemy.engine import ExceptionContext, ExecutionContext
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.orm import SessionTransaction, SessionTransactionOrigin
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+from sqlmodel import Session as SyncSession
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from src.connections import DIALECT, PooledConnection, connection_options, is_dead
 from src.exceptions import DatabaseUnavailable, OutcomeUnknown
-from src.retry import Tries
 
-RECONNECT_TIMEOUT: Final = 2.0
-"""Seconds for which the pool goes on trying to connect by itself. Afterwards the next
-request makes it try again at once, where a longer patience would be asleep in its backoff."""
+STATEMENT_TIMEOUT: Final = 6.0
+"""Seconds after which the application stops waiting for a statement and closes the connection. The
+server's own `statement_timeout` is shorter: this one is for a server or a network that hangs."""
 
-STATEMENT_PATIENCE: Final = 6.0
-"""Seconds after which a statement is given up: one more than the server gives it itself."""
+MAX_ATTEMPTS: Final = 3
+"""How often a statement is sent at most."""
+
+RETRY_WINDOW: Final = 3.0
+"""Seconds after which no further attempt begins: the client is waiting."""
+
+FIRST_PAUSE: Final = 0.02
+"""Seconds, on average, before the second attempt; twice as many before the third."""
+
+_CONNECTION_DEFAULTS: Final = {
+    "application_name": "task-api",
+    "keepalives_idle": 10,  # s
+    "keepalives_interval": 2,  # s
+    "keepalives_count": 3,
+    "tcp_user_timeout": 5000,  # ms that sent data may stay unacknowledged
+}
+# The driver reads dates in ISO form only. Poolers keep track of both settings, as of the encoding.
+_OPENING: Final = """
+    SELECT pg_backend_pid(),
+           set_config('datestyle', 'ISO', false),
+           set_config('timezone', 'UTC', false)
+"""
+_PREPARE_THRESHOLD: Final = 5  # psycopg's default: prepare a statement when it runs the sixth time
+
+_NOT_EXECUTED: Final = frozenset(
+    {
+        "57P01",  # admin_shutdown
+        "40001",  # serialization_failure
+        "40P01",  # deadlock_detected
+        "0A000",  # feature_not_supported: a migration has changed what a prepared one returns
+    }
+)
+_CONNECTION_EXCEPTION: Final = "08"  # SQLSTATE class: how poolers report that they lost the server
+_CHANGED_RESULT: Final = "0A000"
+_READ_ONLY: Final = "25006"
+# What the engine remembers of a connection.
+_TIMER: Final = "statement timer"
+_WAS_USED: Final = "was used"
+_HAS_WRITTEN: Final = "has written"
+_AUTOCOMMIT: Final = "autocommit"
+"""The connection that a session uses in autocommit."""
+_LOCKS: Final = (" FOR UPDATE", " FOR SHARE", " FOR NO KEY UPDATE", " FOR KEY SHARE")
 
 
-# SQLAlchemy reports what the pool says (there is no connection), psycopg the rest.
-_UNAVAILABLE: Final = (DBAPIError, OperationalError, ReadOnlySqlTransaction)
+class Effect(Enum):
+    """What happens if a statement is executed twice."""
+
+    READ = auto()
+    """Nothing: it only reads."""
+    IDEMPOTENT = auto()
+    """The same as if it were executed once."""
+    NOT_REPEATABLE = auto()
+    """Something else, so it must not be sent again unless it was surely not executed."""
+
+
+class Outcome(NamedTuple):
+    """The rows of a statement, and whether an earlier attempt may have been executed as well."""
+
+    rows: Sequence[Row[Any]]
+    may_have_run_before: bool
+
+
+class AutocommitError(RuntimeError):
+    """Something needs a transaction, and the session is in autocommit."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what}: the session is in autocommit mode, where each statement is committed on its"
+            " own. Use `async with transaction(session):`"
+        )
+
+
+class _SyncSession(SyncSession):
+    """The session that runs inside `Session`."""
+
+    def rollback(self) -> None:
+        """Roll back the transaction. Raises if a statement has been committed already."""
+        connection = self.info.get(_AUTOCOMMIT)
+        if connection is not None and connection.info.get(_HAS_WRITTEN):
+            raise AutocommitError("cannot roll back")
+        super().rollback()
+
+    def begin_nested(self) -> SessionTransaction:
+        """Begin a savepoint, which needs a transaction around it."""
+        if self.info.get(_AUTOCOMMIT) is not None:
+            raise AutocommitError("cannot create a savepoint")
+        return super().begin_nested()
+
+
+class Session(AsyncSession):
+    """SQLModel's session, in autocommit: one statement, one transaction, one round trip.
+
+    What needs several statements gets a real transaction (READ COMMITTED): `transaction(session)`,
+    `session.begin()`, and the flush of changed objects with the `commit()` that follows.
+    """
+
+    sync_session_class = _SyncSession
+
+    async def stream(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 — as in the base class
+        """Execute a statement and stream its rows, which needs a transaction."""
+        transaction = self.sync_session.get_transaction()
+        if transaction is None or transaction.origin is SessionTransactionOrigin.AUTOBEGIN:
+            raise AutocommitError("cannot stream rows")
+        return await super().stream(*args, **options)
+
+
+class Limiter:
+    """Lets `permits` callers in at a time. Others wait in order of arrival, or are refused."""
+
+    def __init__(self, permits: int, *, max_waiting: int, timeout: float) -> None:
+        self.waiting = 0
+        self._semaphore = asyncio.Semaphore(permits)
+        self._max_waiting = max_waiting
+        self._timeout = timeout
+
+    async def __aenter__(self) -> None:
+        if not self._semaphore.locked():
+            await self._semaphore.acquire()
+            return
+        if self.waiting >= self._max_waiting:
+            raise DatabaseUnavailable("too many requests are waiting for a connection")
+        self.waiting += 1
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._semaphore.acquire()
+        except TimeoutError:
+            raise DatabaseUnavailable("all connections are busy") from None
+        finally:
+            self.waiting -= 1
+
+    async def __aexit__(self, *_: object) -> None:
+        self._semaphore.release()
 
 
 class Database:
-    """The pool of connections to one database, and the sessions on it.
+    """One database: the engine, and the sessions on it.
 
-    `max_waiting` requests queue in order for one of `size` connections; one that has waited
-    for `timeout` seconds, or finds the queue full, fails at once instead of piling up.
+    A session holds one of `pool_size` permits from its start to its end, so the pool always has a
+    connection for it. `prepare_statements` is "always", "never", or "auto": unless there is a
+    connection pooler in between.
+
+    The engine is in autocommit, too: `engine.begin()` is no transaction, and what `set_config` sets
+    for the session stays on the connection. In `transaction(session)`, use `set_config(…, true)`.
     """
 
-    def __init__(self, url: str, *, size: int, max_waiting: int, timeout: float) -> None:
-        self._pool = AsyncConnectionPool(
-            url,
-            min_size=min(size, 2),
-            max_size=size,
-            max_waiting=max_waiting,
-            timeout=timeout,
-            reconnect_timeout=RECONNECT_TIMEOUT,
-            connection_class=PooledConnection,
-            open=False,
-            kwargs=connection_options(url),
-        )
-        self._engine = create_async_engine(
-            "postgresql+pooled://",
-            async_creator=self._check_out,
-            poolclass=NullPool,
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int,
+        max_waiting: int,
+        timeout: float,
+        connect_timeout: int,
+        prepare_statements: str,
+    ) -> None:
+        self.limiter = Limiter(pool_size, max_waiting=max_waiting, timeout=timeout)
+        self._prepare_statements = prepare_statements
+        # What the URL says wins, except for the encoding: the API is UTF-8.
+        self._connection_options: dict[str, Any] = {
+            **_CONNECTION_DEFAULTS,
+            "connect_timeout": connect_timeout,
+            **conninfo_to_dict(url),
+            "client_encoding": "utf8",
+        }
+        self.engine = create_async_engine(
+            "postgresql+psycopg://",
+            async_creator=self._connect,  # libpq reads the URL, not SQLAlchemy
+            isolation_level="AUTOCOMMIT",
+            skip_autocommit_rollback=True,
+            pool_size=pool_size,
+            pool_timeout=timeout,
+            max_overflow=0,
+            pool_use_lifo=True,
             pool_reset_on_return=None,
             use_native_hstore=False,
+            hide_parameters=True,
         )
+        _listen(self.engine)
 
-    async def __aenter__(self) -> Self:
-        await self._pool.open()
-        return self
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[AsyncSession]:
+        """Lend a session, once a permit is free. It opens no connection before it needs one.
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._engine.dispose()
-        await self._pool.close()
+        Raises:
+            DatabaseUnavailable: no permit became free, or there is no connection.
+            OutcomeUnknown: the database failed after something may have been executed.
+        """
+        async with (
+            self.limiter,
+            Session(self.engine, expire_on_commit=False, close_resets_only=False) as session,
+        ):
+            try:
+                yield session
+            except (DBAPIError, PoolTimeout) as error:
+                if _is_unavailable(error):
+                    raise OutcomeUnknown(_reason(error)) from error
+                raise
 
-    async def _check_out(self) -> AsyncConnection[Any]:
-        """Take a living connection. (The pool's own `check` sleeps between two dead ones.)"""
-        deadline = monotonic() + self._pool.timeout
-        while is_dead(connection := await self._pool.getconn(deadline - monotonic())):
-            await connection.close()
+    async def _connect(self) -> psycopg.AsyncConnection[Any]:
+        """Open a connection.
+
+        Behind a transaction pooler, prepared statements of different clients get mixed up. The
+        process id that libpq reports is then made up by the pooler.
+        """
+        try:
+            connection = await psycopg.AsyncConnection.connect(
+                **self._connection_options, autocommit=True, prepare_threshold=None
+            )
+            cursor = await connection.execute(_OPENING)
+            (backend_pid, *_), *_ = await cursor.fetchall()
+        except psycopg.OperationalError as error:
+            raise DatabaseUnavailable(str(error)) from error
+        is_direct = backend_pid == connection.info.backend_pid
+        if {"auto": is_direct, "always": True, "never": False}[self._prepare_statements]:
+            connection.prepare_threshold = _PREPARE_THRESHOLD
         return connection
 
-    def session(self) -> AsyncSession:
-        """Open a session. It takes a connection when it first runs a statement."""
-        return AsyncSession(self._engine, expire_on_commit=False, autoflush=False)
 
+@asynccontextmanager
+async def transaction(session: AsyncSession) -> AsyncIterator[AsyncSession]:
+    """Run a block in one real transaction: committed at its end, rolled back if it raises.
 
-class Statement:
-    """A statement that is built and compiled when it first runs.
-
-    Only its text is kept. What SQLAlchemy builds are thousands of objects in cycles: whoever keeps
-    them for a while has them collected much later, all at once, with everybody waiting.
+    This is `session.begin()`, except that statements may have run before: they are committed.
     """
-
-    def __init__(self, build: Callable[[], Select[*tuple[Any, ...]]]) -> None:
-        self.build = build
-
-    @cached_property
-    def compiled(self) -> tuple[str, dict[str, Any]]:
-        """The text as psycopg takes it, and the values that are part of it."""
-        return compile_statement(self.build())
+    if session.info.get(_AUTOCOMMIT) is not None:
+        await session.commit()
+    async with session.begin():
+        yield session
 
 
-def compile_statement(statement: Select[*tuple[Any, ...]]) -> tuple[str, dict[str, Any]]:
-    """Give a statement as psycopg takes it, and the values that are part of it."""
-    compiled = statement.compile(dialect=DIALECT)
-    return str(compiled), {
-        name: value for name, value in compiled.params.items() if value is not None
-    }
-
-
-class Fetched(NamedTuple):
-    """What a statement gave, and whether an earlier try of it may have been executed as well."""
-
-    row: tuple[Any, ...] | None
-    is_repeated: bool
-
-
-async def fetch(
+async def run(
     session: AsyncSession,
-    statement: Statement,
+    statement: Executable,
     parameters: Mapping[str, Any],
-    *,
-    is_repeatable: bool = False,
-) -> Fetched:
-    """Run a statement that gives one row at most. This is the only door to the database.
+    effect: Effect,
+) -> Outcome:
+    """Run a statement; if the connection fails, run it again where that does no harm (ADR 0012).
 
-    A statement that was surely not executed is tried again on another connection. One of
-    which nobody knows is tried again only if it `is_repeatable`: if running it twice has
-    the same effect as running it once (ADR 0012).
+    A statement that was surely not executed is sent again. If the connection was lost before the
+    answer arrived, the outcome is unknown: then it is sent again only if its `effect` allows that.
+
+    The statement is committed, unless the caller has begun a transaction; also in a session that is
+    not in autocommit, such as one of a test.
 
     Raises:
-        DatabaseUnavailable: it did not answer, or not within the time limits.
-        OutcomeUnknown: nor does anybody know whether it has executed the statement.
+        OutcomeUnknown: it may have been executed, and it writes.
+        DatabaseUnavailable: it was not executed, or only reads.
+        sqlalchemy.exc.DBAPIError: the database refused it.
     """
-    query, constants = statement.compiled
-    values = {**constants, **parameters}
-    tries = Tries(is_repeatable=is_repeatable)
-    while True:
+    is_uncertain = False
+    started = monotonic()
+    # In a transaction, a new connection would lose the earlier statements.
+    is_in_transaction = session.in_transaction() and _AUTOCOMMIT not in session.info
+    for attempt in range(1, MAX_ATTEMPTS + 1):
         try:
-            row = await _run(session, query, values, may_prepare=tries.is_first)
-            return Fetched(row, tries.is_uncertain)
-        except (DBAPIError, Error) as error:
-            if not tries.allow_another(error):
-                if not isinstance(error, _UNAVAILABLE):
-                    raise
-                is_in_doubt = tries.is_uncertain and not is_repeatable
-                raise (OutcomeUnknown if is_in_doubt else DatabaseUnavailable) from error
-        await _leave_connection(session)
-        await tries.pause()
+            # SQLModel's overloads know only its own `select`.
+            result = await session.exec(statement, params=parameters)  # type: ignore[call-overload]
+            rows = result.all()
+            if not is_in_transaction and _AUTOCOMMIT not in session.info:
+                await session.commit()
+            return Outcome(rows, is_uncertain)
+        except (DBAPIError, DatabaseUnavailable) as error:
+            was_executed = _was_executed(error)
+            is_uncertain |= was_executed is None
+            may_repeat = was_executed is False or (
+                was_executed is None and effect is not Effect.NOT_REPEATABLE
+            )
+            is_last = (
+                is_in_transaction or attempt == MAX_ATTEMPTS or monotonic() > started + RETRY_WINDOW
+            )
+            if is_last or not may_repeat:
+                if is_uncertain and effect is not Effect.READ:
+                    raise OutcomeUnknown(_reason(error)) from error
+                if _is_unavailable(error):
+                    raise DatabaseUnavailable(_reason(error)) from error
+                raise
+            # Another connection: this one is lost, or in a state that failed.
+            await session.run_sync(lambda sync_session: _invalidate_connection(sync_session.info))
+            await session.reset()
+            # After a migration, the statement would fail on all the other connections, too.
+            if _sqlstate(error) == _CHANGED_RESULT and isinstance(session.bind, AsyncEngine):
+                await session.bind.dispose()
+        spread = random.uniform(0.5, 1.5)  # noqa: S311 — no secret
+        await asyncio.sleep(FIRST_PAUSE * 2 ** (attempt - 1) * spread)
+    raise AssertionError  # pragma: no cover — the last attempt returns or raises
 
 
-async def _run(
-    session: AsyncSession, query: str, values: Mapping[str, Any], *, may_prepare: bool
-) -> tuple[Any, ...] | None:
-    """Run a statement once.
+def _invalidate_connection(info: Mapping[Any, Any]) -> None:
+    connection = info.get(_AUTOCOMMIT)
+    if connection is not None and not connection.invalidated:
+        connection.invalidate()
 
-    The session gives the connection, in its one transaction; psycopg runs the statement on it.
-    For the one row that a request needs, SQLAlchemy's own execution (a context, a result and
-    its metadata, a second greenlet) would cost more than the statement's whole way to the
-    server and back: `make bench` tells.
+
+def _sqlstate(error: Exception) -> str | None:
+    cause = error.orig if isinstance(error, DBAPIError) else None
+    return cause.sqlstate if isinstance(cause, psycopg.Error) else None
+
+
+def _was_executed(error: Exception) -> bool | None:
+    """Tell whether the server has executed a statement that failed; None if that is unknown.
+
+    A statement that PostgreSQL refused counts as executed: another attempt would fail as well.
     """
-    connection = await _driver_connection(session)
-    limit = get_running_loop().call_later(STATEMENT_PATIENCE, _cut, connection)
-    try:
-        cursor = await connection.execute(query, values, prepare=None if may_prepare else False)
-        return await cursor.fetchone()
-    finally:
-        limit.cancel()
+    if isinstance(error, DatabaseUnavailable):  # there was no connection to send it on
+        return False
+    sqlstate = _sqlstate(error)
+    if sqlstate in _NOT_EXECUTED:
+        return False
+    is_lost = sqlstate is None or sqlstate.startswith(_CONNECTION_EXCEPTION)
+    is_operational = isinstance(error, DBAPIError) and isinstance(
+        error.orig, psycopg.OperationalError
+    )
+    return None if is_lost and is_operational else True
 
 
-async def fetch_optional(
-    session: AsyncSession,
-    statement: Statement,
-    parameters: Mapping[str, Any],
-    *,
-    is_repeatable: bool = False,
-) -> tuple[Any, ...] | None:
-    """Run a statement that gives one row at most, where it does not matter which try did it.
+def _is_unavailable(error: Exception) -> bool:
+    """Tell whether the database is unreachable, overloaded or too slow."""
+    if isinstance(error, DBAPIError):
+        return isinstance(error.orig, psycopg.OperationalError) or _sqlstate(error) == _READ_ONLY
+    return isinstance(error, PoolTimeout)
 
-    Raises:
-        DatabaseUnavailable: the database did not answer, or not within the time limits.
+
+def _reason(error: Exception) -> str:
+    """Say what failed, without the statement and its values."""
+    return str(error.orig if isinstance(error, DBAPIError) else error)
+
+
+# What the engine does beyond SQLAlchemy's defaults, by its events.
+
+
+def _listen(engine: AsyncEngine) -> None:
+    event.listen(engine.sync_engine, "checkout", _check_connection)
+    event.listen(engine.sync_engine, "before_cursor_execute", _before_statement)
+    event.listen(engine.sync_engine, "after_cursor_execute", _after_statement)
+    event.listen(engine.sync_engine, "commit", _before_commit)
+    event.listen(engine.sync_engine, "checkin", _stop_timer_at_checkin)
+    event.listen(engine.sync_engine, "handle_error", _on_error)
+
+
+def _check_connection(
+    dbapi_connection: DBAPIConnection, record: ConnectionPoolEntry, _: object
+) -> None:
+    """Make sure that a pooled connection is alive, idle and in autocommit. No round trip.
+
+    There is nothing to read on an idle connection, unless the server has closed it.
     """
-    return (await fetch(session, statement, parameters, is_repeatable=is_repeatable)).row
+    if not record.info.setdefault(_WAS_USED, False):
+        record.info[_WAS_USED] = True
+        return
+    connection = _driver_connection(record)
+    if connection.info.transaction_status is not TransactionStatus.IDLE:
+        raise DisconnectionError
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    if poll.poll(0):
+        raise DisconnectionError
+    if not connection.autocommit:
+        dbapi_connection.autocommit = True
 
 
-async def fetch_one(
-    session: AsyncSession,
-    statement: Statement,
-    parameters: Mapping[str, Any],
-    *,
-    is_repeatable: bool = False,
-) -> tuple[Any, ...]:
-    """Run a statement that always gives one row.
+def _before_statement(
+    connection: Connection,
+    _cursor: object,
+    statement: str,
+    _parameters: object,
+    context: ExecutionContext,
+    _many: object,
+) -> None:
+    """Refuse a lock that would be gone at once, and start the timer of the statement."""
+    if any(lock in statement for lock in _LOCKS) and _is_autocommit(connection):
+        raise AutocommitError("cannot lock rows")
+    _start_timer(connection, context.execution_options.get("timeout", STATEMENT_TIMEOUT))
 
-    Raises:
-        DatabaseUnavailable: the database did not answer, or not within the time limits.
+
+def _after_statement(connection: Connection, _cursor: object, statement: str, *_: object) -> None:
+    _stop_timer(connection)
+    if not statement.lstrip().startswith("SELECT"):
+        connection.info[_HAS_WRITTEN] = True
+
+
+def _before_commit(connection: Connection) -> None:
+    if not _is_autocommit(connection):  # there is something to commit
+        _start_timer(connection, STATEMENT_TIMEOUT)
+
+
+def _start_timer(connection: Connection, seconds: float) -> None:
+    """Stop waiting for a statement or a commit that hangs.
+
+    A cancel request would hang as well. A connection whose socket is shut down fails at once.
     """
-    row, _ = await fetch(session, statement, parameters, is_repeatable=is_repeatable)
-    assert row is not None, "the statement gives one row, whatever is stored"  # noqa: S101 — an invariant
-    return row
+    _stop_timer(connection)
+    connection.info[_TIMER] = get_running_loop().call_later(
+        seconds, _shut_down, _driver_connection(connection.connection)
+    )
 
 
-async def _driver_connection(session: AsyncSession) -> AsyncConnection[tuple[Any, ...]]:
-    connection = (await session.connection()).sync_connection
-    assert connection is not None, "a session that is in use has one"  # noqa: S101 — an invariant
-    driver_connection: Any = connection.connection.driver_connection
-    return cast("AsyncConnection[tuple[Any, ...]]", driver_connection)
+def _stop_timer(connection: Connection | ConnectionPoolEntry) -> None:
+    timer = connection.info.pop(_TIMER, None)
+    if timer is not None:
+        timer.cancel()
 
 
-async def _leave_connection(session: AsyncSession) -> None:
-    """Close the connection that a statement failed on: the next one takes another.
-
-    Also one that seems well: it may hold the prepared plan that failed. So may any other in the
-    pool, which is why later tries run unprepared.
-    """
-    (await _driver_connection(session)).pgconn.finish()
-    await session.close()
+def _stop_timer_at_checkin(_: object, record: ConnectionPoolEntry) -> None:
+    _stop_timer(record)
 
 
-def _cut(connection: AsyncConnection[Any]) -> None:
-    """End a wait that nothing else ends: for a server that hangs, or a network that is gone.
+def _driver_connection(
+    holder: ConnectionPoolEntry | PoolProxiedConnection,
+) -> psycopg.AsyncConnection[Any]:
+    return cast("psycopg.AsyncConnection[Any]", holder.driver_connection)
 
-    Asking psycopg to cancel would wait for that same server. A connection without a socket
-    cannot wait, fails at once, and is replaced by the pool.
-    """
-    with socket(fileno=dup(connection.fileno())) as same:
+
+def _shut_down(connection: psycopg.AsyncConnection[Any]) -> None:
+    with suppress(OSError, psycopg.Error), socket(fileno=dup(connection.fileno())) as same:
         same.shutdown(SHUT_RDWR)
+
+
+def _on_error(context: ExceptionContext) -> None:
+    """Keep the other connections when one is lost: SQLAlchemy would replace all of them."""
+    context.invalidate_pool_on_disconnect = False
+    _stop_timer(cast("Connection", context.connection))  # there is one: a statement has failed
+
+
+def _is_autocommit(connection: Connection) -> bool:
+    dbapi_connection = connection.connection.dbapi_connection
+    return dbapi_connection is not None and bool(dbapi_connection.autocommit)
+
+
+@event.listens_for(_SyncSession, "after_begin")
+def _choose_mode(
+    session: SyncSession, transaction: SessionTransaction, connection: Connection
+) -> None:
+    """Start a real transaction where the caller has asked for one by `begin()`.
+
+    A caller who has chosen an isolation level has one already.
+    """
+    if transaction.nested or not _is_autocommit(connection):
+        return
+    if transaction.origin is SessionTransactionOrigin.AUTOBEGIN:
+        session.info[_AUTOCOMMIT] = connection
+        connection.info.pop(_HAS_WRITTEN, None)
+    else:
+        _leave_autocommit(connection)
+
+
+@event.listens_for(_SyncSession, "before_flush")
+def _flush_in_transaction(session: SyncSession, *_: object) -> None:
+    """Start a real transaction for a flush, whose statements belong together."""
+    connection = session.connection()
+    if session.info.pop(_AUTOCOMMIT, None) is not None:
+        _leave_autocommit(connection)
+
+
+@event.listens_for(_SyncSession, "after_transaction_end")
+def _forget_mode(session: SyncSession, transaction: SessionTransaction) -> None:
+    if transaction.parent is None:
+        session.info.pop(_AUTOCOMMIT, None)
+
+
+def _leave_autocommit(connection: Connection) -> None:
+    dbapi_connection = connection.connection.dbapi_connection
+    assert dbapi_connection is not None, "it has just begun"  # noqa: S101 — an invariant
+    connection.dialect.set_isolation_level(dbapi_connection, "READ COMMITTED")

@@ -1,63 +1,64 @@
 """The failures of the domain, each with its stable code. They know no HTTP.
 
 TaskError
-├── TaskNotFound           no such task for this user
-├── TaskDeleted            the task that this key made was deleted
-├── VersionMismatch        the task is not at a version that the caller named
-│   └── TaskExists         it should have been new
-├── IdempotencyKeyReused   the key made a task from another request
+├── TaskNotFound           the user has no such task
+├── TaskDeleted            the task that this idempotency key created was deleted
+├── VersionMismatch        the task is not at a version that the caller expects
+│   └── TaskExists         the task should not have existed
+├── IdempotencyKeyReused   the key was used for a different request
 ├── CursorMismatch         the cursor does not belong to this list
 └── UnknownTimeZone        the database does not know the time zone
-DatabaseUnavailable        the database cannot answer now; nothing is known to be wrong
-└── OutcomeUnknown         and a change may have been made that must not be made twice
+DatabaseUnavailable        the database cannot answer now
+└── OutcomeUnknown         the connection was lost before the result of a write arrived
 """
 
 from typing import ClassVar
 
+from src.models.task import TaskRow
+
 
 class TaskError(Exception):
-    """What a caller did that the rules do not allow."""
+    """The caller asked for something that the rules do not allow."""
 
     code: ClassVar[str]
 
 
 class TaskNotFound(TaskError):
-    """No such task for this user: someone else's, deleted, or never there. All the same."""
+    """The user has no such task: it belongs to someone else, was deleted, or never existed."""
 
     code = "task_not_found"
 
 
 class TaskDeleted(TaskError):
-    """The task that this idempotency key made was deleted: it is not made again."""
+    """The task that this idempotency key created was deleted. It is not created again."""
 
     code = "task_deleted"
 
 
 class VersionMismatch(TaskError):
-    """The task is not at a version that the caller named; `current` is the task as it is."""
+    """The task is not at a version that the caller expects; `current` is the task as it is."""
 
     code = "version_mismatch"
 
-    def __init__(self, version: int, current: bytes) -> None:
-        super().__init__(version)
-        self.version = version
+    def __init__(self, current: TaskRow) -> None:
+        super().__init__(current.version)
         self.current = current
 
 
 class TaskExists(VersionMismatch):
-    """The task should have been new; `current` is the one that is there."""
+    """The task should not have existed; `current` is the task as it is."""
 
     code = "task_exists"
 
 
 class IdempotencyKeyReused(TaskError):
-    """The key belongs to the task of another request."""
+    """The key was used for a request with a different body."""
 
     code = "idempotency_key_reused"
 
 
 class CursorMismatch(TaskError):
-    """The cursor is damaged, or was made for another user, filter or sort."""
+    """The cursor is damaged, or belongs to another user, filter or sort."""
 
     code = "cursor_mismatch"
 
@@ -69,12 +70,15 @@ class UnknownTimeZone(TaskError):
 
 
 class DatabaseUnavailable(Exception):
-    """The database did not answer: unreachable, overloaded, or out of its time limits."""
+    """The database is unreachable or overloaded, or a time limit expired.
+
+    Nothing was changed, unless it is `OutcomeUnknown`.
+    """
 
     code: ClassVar[str] = "database_unavailable"
 
 
 class OutcomeUnknown(DatabaseUnavailable):
-    """The connection broke before the answer to a change that must not be made twice."""
+    """The connection was lost before the result of a write arrived: it may have been made."""
 
     code = "outcome_unknown"

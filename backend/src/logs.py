@@ -1,15 +1,25 @@
-"""The log: one line an event on standard error, as text or as JSON, each with the request's id."""
+"""The log: one line per event on standard error, as text or as JSON, each with the request's id."""
 
 import logging
+from collections.abc import Iterator
+from contextvars import ContextVar
 from logging.config import dictConfig
-from typing import ClassVar
+from types import TracebackType
+from typing import ClassVar, Final
 
-from src.api.context import REQUEST_ID
+import psycopg
+from pythonjsonlogger.json import JsonFormatter
+
 from src.config import Settings
+
+_ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+
+REQUEST_ID: Final[ContextVar[str]] = ContextVar("request_id", default="-")
+"""The id of the current request: on its log lines, its answer, and in its problem document."""
 
 
 class RequestIdFilter(logging.Filter):
-    """Puts the id of the request at work on every line."""
+    """Puts the id of the current request on every line."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.request_id = REQUEST_ID.get()
@@ -17,28 +27,53 @@ class RequestIdFilter(logging.Filter):
 
 
 class RepetitionFilter(logging.Filter):
-    """Lets the same words pass once in a while: an outage is told, but not for each request."""
+    """Lets a repeated message pass every ten seconds: an outage is logged, but not for each
+    request.
+    """
 
     PAUSE: ClassVar = 10  # s
 
     def __init__(self) -> None:
         super().__init__()
-        self._words = ""
-        self._told_at = 0.0
+        self._message = ""
+        self._logged_at = 0.0
 
     def filter(self, record: logging.LogRecord) -> bool:
-        words = record.getMessage()
-        if words == self._words and record.created < self._told_at + self.PAUSE:
+        message = record.getMessage()
+        if message == self._message and record.created < self._logged_at + self.PAUSE:
             return False
-        self._words, self._told_at = words, record.created
+        self._message, self._logged_at = message, record.created
         return True
 
 
-class TextFormatter(logging.Formatter):
-    """Indents what continues an event, such as a traceback: each other line is a new event."""
+class SafeFormatter(logging.Formatter):
+    """Leaves out of tracebacks what the database says: its messages quote the values of a row."""
+
+    def formatException(self, ei: _ExcInfo) -> str:  # noqa: N802 — as in the base class
+        text = super().formatException(ei)
+        for error in _database_errors(ei[1]):
+            for line in filter(None, str(error).splitlines()):
+                text = text.replace(line, f"(SQLSTATE {error.sqlstate})")
+        return text
+
+
+class JSONFormatter(SafeFormatter, JsonFormatter):
+    """Writes each event as one JSON object."""
+
+
+class TextFormatter(SafeFormatter):
+    """Indents the lines that continue an event, such as a traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         return super().format(record).replace("\n", "\n    ")
+
+
+def _database_errors(error: BaseException | None) -> Iterator[psycopg.Error]:
+    """Give those in an error's chain of causes."""
+    while error is not None:
+        if isinstance(error, psycopg.Error):
+            yield error
+        error = error.__cause__ or error.__context__
 
 
 def configure(settings: Settings) -> None:
@@ -57,7 +92,7 @@ def configure(settings: Settings) -> None:
                     "format": "%(asctime)s %(levelname)s [%(request_id)s] %(name)s: %(message)s",
                 },
                 "json": {
-                    "()": "pythonjsonlogger.json.JsonFormatter",
+                    "()": JSONFormatter,
                     "format": "%(asctime)s %(levelname)s %(request_id)s %(name)s %(message)s",
                 },
             },
@@ -69,7 +104,10 @@ def configure(settings: Settings) -> None:
                 }
             },
             "root": {"level": settings.log_level.upper(), "handlers": ["stderr"]},
-            # It also tells of each connection that it gives and takes back: once a request.
-            "loggers": {"psycopg.pool": {"level": "WARNING", "filters": ["repetition"]}},
+            "loggers": {
+                "src.api.problems": {"filters": ["repetition"]},
+                # Every request has its own line already; this one would show the values of queries.
+                "uvicorn.access": {"handlers": [], "propagate": False},
+            },
         }
     )

@@ -2,17 +2,14 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
-from functools import partial
 from typing import Final
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from src import __version__, logs, process
-from src.api import documentation, errors, health
-from src.api.middleware import Cors, HeadAsGet, LastResort, RequestContext
-from src.api.routing import end_paths
+from src.api import health, openapi, problems
+from src.api.middleware import CORS, HTTPRules, RequestContext, UnexpectedErrors
 from src.api.v1 import tasks
 from src.config import Settings
 from src.database import Database
@@ -32,46 +29,48 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or Settings()
     logs.configure(settings)
     database = Database(
-        settings.required_database_url,
-        size=settings.db_pool_size,
+        settings.database_url.get_secret_value(),
+        pool_size=settings.db_pool_size,
         max_waiting=settings.db_pool_max_waiting,
         timeout=settings.db_pool_timeout,
+        connect_timeout=settings.db_connect_timeout,
+        prepare_statements=settings.db_prepare_statements,
     )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with database:
-            process.calm_the_collector()
-            process.end_with_parent()
+        process.tune_garbage_collector()
+        process.stop_with_parent()
+        try:
             yield
+        finally:
+            await database.engine.dispose()
 
     app = FastAPIOffline(
         title="Task API",
         version=__version__,
-        description=documentation.DESCRIPTION,
+        description=openapi.DESCRIPTION,
         lifespan=lifespan,
-        redoc_url=None,  # see `documentation`
-        swagger_ui_parameters=documentation.SWAGGER_UI,
+        redoc_url=None,  # `openapi` serves it
+        swagger_ui_parameters=openapi.SWAGGER_UI,
         redirect_slashes=False,
-        exception_handlers=errors.HANDLERS,
+        exception_handlers=problems.HANDLERS,
         openapi_tags=[{"name": "tasks"}, {"name": "health"}],
     )
     app.state.database = database
-    app.state.clock = partial(datetime.now, UTC)
-    # Not by `include_router`, which looks for the route twice, once in each router.
-    app.router.routes[:0] = [*tasks.router.routes, *health.router.routes]
-    documentation.install(app)
-    end_paths(app)
+    app.include_router(tasks.router)
+    app.include_router(health.router)
+    openapi.install(app)
     # The last one added is the outermost.
-    app.add_middleware(LastResort)
-    app.add_middleware(HeadAsGet)
+    app.add_middleware(UnexpectedErrors)
     if settings.cors_origins:
         app.add_middleware(
-            Cors,
+            CORS,
             allow_origins=settings.cors_origins,
             allow_methods=["*"],
             allow_headers=["*"],
             expose_headers=_EXPOSED_HEADERS,
         )
+    app.add_middleware(HTTPRules, allowed_hosts=settings.allowed_hosts)
     app.add_middleware(RequestContext)
     return app

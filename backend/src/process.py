@@ -1,4 +1,4 @@
-"""The process that serves: what it must be told about itself, once, when it begins."""
+"""What a serving process sets up once, when it starts."""
 
 import gc
 import multiprocessing
@@ -6,22 +6,21 @@ import signal
 from asyncio import AbstractEventLoop, get_running_loop
 
 
-def calm_the_collector() -> None:
-    """Keep the garbage collector off what lives as long as the process.
+def tune_garbage_collector() -> None:
+    """Keep the garbage collector away from objects that live as long as the process.
 
-    A request leaves no cycles worth looking for, but its objects trigger a look at all the
-    modules and schemas every few requests: a fifth of the CPU, and pauses of tens of
-    milliseconds.
+    Requests create objects that trigger a collection over all modules and schemas every few
+    requests: a fifth of the CPU, and pauses of tens of milliseconds.
     """
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
 
 
-def end_with_parent() -> None:
-    """Let a worker stop when the process that started it is gone, even by `kill -9`.
+def stop_with_parent() -> None:
+    """Stop a worker when the process that started it is gone, even by `kill -9`.
 
-    An orphaned worker would hold the port, and the next start could not have it.
+    An orphaned worker would keep the port, and the next start would fail.
     """
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -30,5 +29,5 @@ def end_with_parent() -> None:
 
 
 def _stop(loop: AbstractEventLoop, sentinel: int) -> None:
-    loop.remove_reader(sentinel)  # it would tell of its end for ever
+    loop.remove_reader(sentinel)  # otherwise the callback would run again and again
     signal.raise_signal(signal.SIGTERM)

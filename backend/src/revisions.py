@@ -6,16 +6,14 @@ from typing import Final
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from psycopg import ProgrammingError
 from sqlalchemy import String, column, select, table
+from sqlalchemy.exc import ProgrammingError
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from src.config import ROOT
-from src.database import Statement, fetch_optional
+from src.database import Effect, run
 
-_CURRENT: Final = Statement(
-    lambda: select(column("version_num", String())).select_from(table("alembic_version"))
-)
+_CURRENT: Final = select(column("version_num", String())).select_from(table("alembic_version"))
 
 
 def _config() -> Config:
@@ -31,18 +29,18 @@ def upgrade(url: str) -> None:
 
 @cache
 def newest() -> str | None:
-    """The migration that this code needs."""
+    """Give the migration that this code needs."""
     return ScriptDirectory.from_config(_config()).get_current_head()
 
 
 async def current(session: AsyncSession) -> str | None:
-    """The migration that the database is at; None if there is no sign of one.
+    """Give the migration that the database is at; None if it was never migrated.
 
     Raises:
         DatabaseUnavailable: the database did not answer.
     """
     try:
-        row = await fetch_optional(session, _CURRENT, {}, is_repeatable=True)
-    except ProgrammingError:  # no such table: nothing was ever migrated here
+        found = await run(session, _CURRENT, {}, Effect.READ)
+    except ProgrammingError:  # there is no such table, or no right to read it
         return None
-    return None if row is None else str(row[0])
+    return str(found.rows[0].version_num) if found.rows else None

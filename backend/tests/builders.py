@@ -1,14 +1,15 @@
-"""What many tests begin with: a task, its path, the operations on it, and what they left behind."""
+"""What many tests use: tasks, their paths, the operations on them, pages, problems and rows."""
 
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlencode
 
 import httpx
 import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 
-from src.api.kinds import Kind
+from src.api.problems import Kind
 
 REPLACEMENT: Final = {
     "title": "Buy oat milk",
@@ -27,6 +28,27 @@ NEW: Final = {"If-None-Match": "*"}
 NO_TASK: Final = "01981f6e-3c00-7a3b-8a00-000000000001"
 """An id that no task has."""
 
+CURSOR_MISMATCH: Final = {
+    "parameter": "cursor",
+    "code": "cursor_mismatch",
+    "detail": "does not belong to this list; start again without a cursor",
+}
+"""The violation of a cursor that was not made for this list."""
+
+KEY_REUSED: Final = {
+    "header": "Idempotency-Key",
+    "code": "idempotency_key_reused",
+    "detail": "was used for a request with a different body; use a new key for a new request",
+}
+"""The violation of a key that was used with another body."""
+
+INVALID_TASK_ID: Final = {
+    "parameter": "task_id",
+    "code": "invalid_uuid",
+    "detail": "must be a UUID such as 01981f6e-3c00-7a3b-8a00-000000000001",
+}
+"""The violation of a path with something else in place of a task's id."""
+
 NO_ROWS: Final[dict[str, list[dict[str, Any]]]] = {
     "task_lists": [],
     "tasks": [],
@@ -43,7 +65,10 @@ class Operation(NamedTuple):
     body: object = None
 
 
-READ_ONE_TASK: Final = {"get_task": Operation("GET")}
+READ_ONE_TASK: Final = {
+    "get_task": Operation("GET"),
+    "update_nothing": Operation("PATCH", "", {}),
+}
 CHANGE_ONE_TASK: Final = {
     "replace_task": Operation("PUT", "", REPLACEMENT),
     "update_task": Operation("PATCH", "", {"title": "Buy oat milk"}),
@@ -86,6 +111,20 @@ async def send(
     """Send an operation on the task with this id to this user's tasks."""
     path = f"{tasks_of(user)}/{task_id}{operation.suffix}"
     return await client.request(operation.method, path, json=operation.body, headers=headers)
+
+
+async def follow_links(
+    client: httpx.AsyncClient, user: str, **parameters: str
+) -> list[httpx.Response]:
+    """Read a list to its end by its Link headers; give the answers, page by page."""
+    answers: dict[str, httpx.Response] = {}
+    link: str | None = f"{tasks_of(user)}?{urlencode(parameters)}"
+    while link is not None:
+        assert link not in answers, "the pages lead in a circle"
+        answers[link] = answer = await client.get(link)
+        assert answer.status_code == 200, answer.text
+        link = answer.links.get("next", {}).get("url")
+    return [*answers.values()]
 
 
 def problem(answer: httpx.Response, kind: Kind, **members: object) -> dict[str, object]:

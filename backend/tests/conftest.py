@@ -1,8 +1,9 @@
-"""The ground of all tests: a real PostgreSQL, the app on it, and a watch on both."""
+"""What all tests share: a real PostgreSQL, the app on it, and checks of both."""
 
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
+from functools import lru_cache
 from importlib import metadata
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -11,34 +12,40 @@ from uuid import uuid4
 import httpx
 import psycopg
 import pytest
+import sqlalchemy
 from fastapi import FastAPI
 from hypothesis import settings
 from psycopg.sql import SQL, Identifier
 from pydantic import SecretStr
 from sqlalchemy import event
-from sqlalchemy.engine import Engine
-from sqlalchemy.sql.expression import ClauseElement
+from sqlalchemy.engine import Engine, ExecutionContext
 
+from dev.__main__ import DevSettings
+from dev.postgres import local_postgres
 from src import revisions
+from src.api.deps import get_now
 from src.config import Settings
-from src.database import compile_statement
-from src.local_postgres import local_postgres
 from src.main import create_app
 from tests.answers import check_answer
 from tests.scoping import unscoped_tables
 
 # No setting of the person who runs the tests may change what they show.
-for _name in [name.upper() for name in Settings.model_fields]:
-    os.environ.pop(_name, None)
-Settings.model_config["env_file"] = None
+for _settings in (Settings, DevSettings):
+    _settings.model_config["env_file"] = None
+    for _name in _settings.model_fields:
+        os.environ.pop(_name.upper(), None)
 
-# A superuser's URL of a server on this machine, for the tests that do not need one of their own.
+# A superuser's URL of a server on this machine, for the tests that do not need their own server.
+BASE_URL: Final = "http://127.0.0.1"
+
 _GIVEN_SERVER: Final = os.environ.get("TEST_DATABASE_URL")
-_RUN: Final = uuid4().hex  # others may work on that server: the next run, and this one's workers
+# Other runs, and other workers of this run, may use the same server.
+_RUN: Final = uuid4().hex
+# The app and its migrations run as this role, which owns its databases and is no superuser.
+ROLE: Final = f"test_{_RUN}"
 
-# Hypothesis draws new examples each time, but with CI=true always the same: there on purpose, as a
-# red run is to be about the change and nothing else. `--hypothesis-profile=thorough` is for the
-# hunt: many more, and new ones in CI, too.
+# Hypothesis draws new examples each time. With CI=true they are always the same, so that a red run
+# is about the change. `--hypothesis-profile=thorough` draws many more, and new ones in CI, too.
 settings.register_profile("usual", database=None, deadline=None)
 settings.register_profile(
     "thorough",
@@ -84,8 +91,10 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def copy_database(postgres_url: str) -> Iterator[Callable[[str], str]]:
-    """Make a database that is a copy of another; give its URL."""
+    """Make a database that is a copy of another and belongs to `ROLE`; give its URL."""
     names: list[str] = []
+    server = urlsplit(postgres_url)
+    location = server.netloc.rpartition("@")[2]
 
     def execute(statement: str, *names: str) -> None:
         with psycopg.connect(postgres_url, autocommit=True) as connection:
@@ -93,13 +102,15 @@ def copy_database(postgres_url: str) -> Iterator[Callable[[str], str]]:
 
     def copy(original: str) -> str:
         names.append(f"test_{_RUN}_{len(names)}")
-        execute("CREATE DATABASE {} TEMPLATE {}", names[-1], original)
-        return urlsplit(postgres_url)._replace(path=f"/{names[-1]}").geturl()
+        execute("CREATE DATABASE {} TEMPLATE {} OWNER {}", names[-1], original, ROLE)
+        return server._replace(netloc=f"{ROLE}:{_RUN}@{location}", path=f"/{names[-1]}").geturl()
 
+    execute(f"CREATE ROLE {{}} LOGIN PASSWORD '{_RUN}'", ROLE)
     yield copy
-    if _GIVEN_SERVER is not None:  # our own goes with all that it holds
+    if _GIVEN_SERVER is not None:  # our own server goes with all its databases
         for name in names:  # a test may have dropped one itself
             execute("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+        execute("DROP ROLE {}", ROLE)
 
 
 @pytest.fixture(scope="session")
@@ -144,7 +155,7 @@ async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the app that holds every answer against what the documents promise."""
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app),
-        base_url="http://test",
+        base_url=BASE_URL,
         event_hooks={"response": [check_answer]},
     ) as client:
         yield client
@@ -152,11 +163,15 @@ async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 def now(app: FastAPI) -> Iterator[list[datetime]]:
-    """The present, for the requests of a test: a list of one, to be changed."""
-    present, clock = [datetime(2026, 3, 1, 12, tzinfo=UTC)], app.state.clock
-    app.state.clock = lambda: present[0]
+    """The present time of the requests in a test: a list of one, which the test may change."""
+    present = [datetime(2026, 3, 1, 12, tzinfo=UTC)]
+
+    async def get_present() -> datetime:
+        return present[0]
+
+    app.dependency_overrides[get_now] = get_present
     yield present
-    app.state.clock = clock
+    del app.dependency_overrides[get_now]
 
 
 @pytest.fixture
@@ -170,38 +185,36 @@ def other_user() -> str:
     return f"other-{uuid4()}"
 
 
-@pytest.fixture(autouse=True)
-def every_statement_is_scoped(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Fail the test in which a statement touches a user's table without its `user_id`.
+_unscoped_tables = lru_cache(maxsize=1000)(unscoped_tables)
 
-    All statements of the app pass one door, which compiles them, once. What SQLAlchemy runs by
-    itself (the migrations do) is seen by its own event.
-    """
+
+@pytest.fixture(autouse=True)
+def every_statement_is_scoped(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail the test in which a statement touches a user's table without its `user_id`."""
+    if request.node.get_closest_marker("unscoped") is not None:
+        yield
+        return
     offenders: list[str] = []
 
-    def inspect(statement: object) -> None:
-        if isinstance(statement, ClauseElement):
-            offenders.extend(f"{table}: {statement}" for table in unscoped_tables(statement))
+    def inspect(
+        _connection: object,
+        _cursor: object,
+        text: str,
+        _parameters: object,
+        context: ExecutionContext,
+        _many: object,
+    ) -> None:
+        statement: Any = context.invoked_statement
+        if statement is None:
+            statement = sqlalchemy.text(text)
+        offenders.extend(f"{table}: {text}" for table in _unscoped_tables(statement))
 
-    def compile_watched(statement: Any) -> tuple[str, dict[str, Any]]:
-        inspect(statement)
-        assert not offenders  # so it is not kept either, and fails each test that runs it
-        return compile_statement(statement)
-
-    def watch(_connection: object, statement: object, *_: object) -> None:
-        inspect(statement)
-
-    monkeypatch.setattr("src.database.compile_statement", compile_watched)
-    event.listen(Engine, "before_execute", watch)
+    event.listen(Engine, "before_cursor_execute", inspect)
     yield
-    event.remove(Engine, "before_execute", watch)
+    event.remove(Engine, "before_cursor_execute", inspect)
     assert not offenders, "statements that are not scoped by user_id"
 
 
 def make_settings(database_url: str, **settings: Any) -> Settings:
-    """Settings for a test: the given ones, and nothing from the surroundings.
-
-    The patience is long, so that a busy machine is not taken for a busy database.
-    """
-    patient: dict[str, Any] = {"log_level": "warning", "db_pool_timeout": 30} | settings
-    return Settings(database_url=SecretStr(database_url), **patient)
+    """Settings for a test: the given ones, else the defaults; nothing from the environment."""
+    return Settings(database_url=SecretStr(database_url), **{"log_level": "warning", **settings})

@@ -1,26 +1,36 @@
-"""The app on a real socket, for what only happens there: browsers and attackers."""
+"""The app on a real socket, for what only happens there: browsers, generated clients, attackers."""
 
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import httpx
 import uvicorn
 from fastapi import FastAPI
 
-from src.api.protocol import StrictHttpProtocol
 from tests.processes import PATIENCE, wait_until
 
 
 @contextmanager
-def listening(app: FastAPI) -> Iterator[str]:
+def listening(
+    app: FastAPI, http: Literal["httptools", "h11", "zttp"] = "httptools"
+) -> Iterator[str]:
     """Serve `app` on the loopback address from a thread of this process; give its base URL."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         host, port = listener.getsockname()
         url = f"http://{host}:{port}"
         server = uvicorn.Server(
-            uvicorn.Config(app, loop="uvloop", http=StrictHttpProtocol, log_config=None)
+            uvicorn.Config(
+                app,
+                loop="uvloop",
+                http=http,
+                ws="none",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+            )
         )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

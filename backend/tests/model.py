@@ -31,7 +31,7 @@ _COLUMNS: Final = (
 )
 
 
-def plant(database_url: str, user: str, rows: list[Row]) -> None:
+def insert(database_url: str, user: str, rows: list[Row]) -> None:
     """Give the user these tasks, all at once."""
     placeholders = ", ".join(
         f"%s::{'task_priority' if name == 'priority' else 'text[]' if name == 'tags' else 'text'}"

@@ -1,4 +1,4 @@
-"""Servers of a test's own: the app in this process, or `python -m src` as one of its own."""
+"""Servers of a test: the app in this process, or the program as a process of its own."""
 
 import asyncio
 import os
@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,18 +20,23 @@ from fastapi import FastAPI
 from src.config import ROOT
 from src.main import create_app
 from tests.answers import check_answer
-from tests.conftest import make_settings
+from tests.conftest import BASE_URL, make_settings
 
 PATIENCE: Final = 30.0  # s: only what hangs takes that long
 _POLL: Final = 0.005  # s
+MAKE_RUN: Final = ("dev",)
+SERVE: Final = ("src", "serve")
+MIGRATE: Final = ("src", "migrate")
 
-# `python -m src`, but deaf to the `.env` of the person who runs the tests: it may name a
-# database that is not for tests.
+# `python -m MODULE`, without the `.env` of the person who runs the tests: it may name a database
+# that is not for tests.
 _PROGRAM: Final = """
 import runpy
+import sys
 from src.config import Settings
 Settings.model_config["env_file"] = None
-runpy.run_module("src", run_name="__main__", alter_sys=True)
+module = sys.argv.pop(1)
+runpy.run_module(module, run_name="__main__", alter_sys=True)
 """
 
 
@@ -39,16 +44,13 @@ runpy.run_module("src", run_name="__main__", alter_sys=True)
 async def serving(
     database_url: str, **settings: Any
 ) -> AsyncIterator[tuple[FastAPI, httpx.AsyncClient]]:
-    """Run an app with these settings in this process; give it, and a client that checks it.
-
-    On a busy machine a connection takes its time: only a test that says so sheds early.
-    """
-    app = create_app(make_settings(database_url, **{"db_pool_timeout": PATIENCE, **settings}))
+    """Run an app with these settings in this process; give it, and a client that checks it."""
+    app = create_app(make_settings(database_url, **settings))
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(
             transport=httpx.ASGITransport(app),
-            base_url="http://test",
+            base_url=BASE_URL,
             event_hooks={"response": [check_answer]},
         ) as client,
     ):
@@ -79,7 +81,7 @@ def free_port() -> int:
 
 @dataclass
 class Server:
-    """`python -m src`, as a process of its own that writes to two files."""
+    """The program as a process of its own, which writes to two files."""
 
     process: psutil.Popen
     url: str
@@ -133,10 +135,12 @@ class Server:
 
 
 @contextmanager
-def server(directory: Path, **settings: str) -> Iterator[Server]:
-    """Start `python -m src` with these settings and its data in `directory`; end it at last."""
-    process = _start(directory, settings)
-    running = Server(process, f"http://127.0.0.1:{settings['PORT']}", directory, [])
+def server(
+    directory: Path, *, program: Sequence[str] = MAKE_RUN, **settings: str
+) -> Iterator[Server]:
+    """Start a program with these settings and its data in `directory`; end it at last."""
+    process = start(directory, program, settings)
+    running = Server(process, f"http://127.0.0.1:{settings.get('PORT')}", directory, [])
     try:
         yield running
     finally:
@@ -156,7 +160,8 @@ def _lives(process: psutil.Process) -> bool:
         return False
 
 
-def _start(directory: Path, settings: Mapping[str, str]) -> psutil.Popen:
+def start(directory: Path, program: Sequence[str], settings: Mapping[str, str]) -> psutil.Popen:
+    """Start `python -m` with this program, a module and its arguments."""
     directory.mkdir(exist_ok=True)
     # Neither a setting nor anything else that the person who runs the tests has set, but for
     # what a program needs, and coverage wants.
@@ -164,7 +169,7 @@ def _start(directory: Path, settings: Mapping[str, str]) -> psutil.Popen:
     data = {"DATA_DIRECTORY": str(directory / "data")}
     with (directory / "stdout").open("w") as out, (directory / "stderr").open("w") as err:
         return psutil.Popen(
-            [sys.executable, "-c", _PROGRAM],
+            [sys.executable, "-c", _PROGRAM, *program],
             cwd=ROOT / "backend",
             env={**kept, **data, **settings},
             stdin=subprocess.DEVNULL,

@@ -31,7 +31,7 @@ def _walk(part: ExternallyTraversible, *, enclosing: tuple[object, ...]) -> Iter
     sources: list[FromClause] = []
     if isinstance(part, Select):
         # A correlated table is the enclosing statement's, and is looked at there.
-        outer = [source for source in _plain(part._correlate or ()) if source in enclosing]  # noqa: SLF001 — there is no public way
+        outer = [source for source in _plain(part._correlate or ()) if source in enclosing]
         sources = [table for table in _tables(part.get_final_froms()) if table not in outer]
         yield from _unscoped(sources, part.whereclause)
     elif isinstance(part, Update | Delete):
@@ -97,7 +97,7 @@ def _columns(clause: ExternallyTraversible | None) -> Iterator[ColumnClause[obje
 
 
 def _inserts_the_user(statement: Insert) -> bool:
-    names, source = list(statement._select_names or ()), statement.select  # noqa: SLF001 — there is no public way
+    names, source = list(statement._select_names or ()), statement.select
     if not isinstance(source, Select) or "user_id" not in names:
         return False
     return _is_the_user(list(source.selected_columns)[names.index("user_id")])
@@ -110,4 +110,4 @@ def _is_the_user(value: object) -> bool:
 def _plain(elements: Iterable[object]) -> Iterator[object]:
     """Take off what the ORM annotates: a mapped table is the table."""
     for element in elements:
-        yield element._deannotate() if isinstance(element, ClauseElement) else element  # noqa: SLF001 — there is no public way
+        yield element._deannotate() if isinstance(element, ClauseElement) else element

@@ -26,6 +26,7 @@ EXECUTE: Final = b"E"
 QUERY: Final = b"Q"
 TERMINATE: Final = b"X"
 READY_FOR_QUERY: Final = b"Z"
+BACKEND_KEY_DATA: Final = b"K"
 
 
 _FIELDS: Final = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection\0\0"
@@ -72,6 +73,8 @@ class Wire:
         self.faults: deque[Fault] = deque()
         """What befalls the next statements, each of them one."""
         self.is_held = False
+        self.is_pooler = False
+        """Whether clients get a process id that is not the server's, as from a pooler."""
         self._target = urlsplit(url)
         self._port = 0
         self._listener: asyncio.Server | None = None
@@ -95,7 +98,7 @@ class Wire:
 
     def url_of_host(self, host: str) -> str:
         """The same, but the client takes the host to have this name."""
-        user = self._target.username
+        user = self._target.netloc.rpartition("@")[0]
         query = "" if host == _LOOPBACK else f"hostaddr={_LOOPBACK}"
         return urlunsplit(self._target._replace(netloc=f"{user}@{host}:{self._port}", query=query))
 
@@ -151,8 +154,7 @@ class _End(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        for message in self._messages():
-            self.message(message)
+        self._pass_on()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 — asyncio's signature
         self.transport = None
@@ -180,6 +182,13 @@ class _End(asyncio.Protocol):
             self.transport.pause_reading()
         elif self.transport:
             self.transport.resume_reading()
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        # A new connection may have received something before it could be told not to read.
+        if not self.wire.is_held:
+            for message in self._messages():
+                self.message(message)
 
     def _messages(self) -> Iterator[bytes]:
         while self._received:
@@ -299,6 +308,8 @@ class _Server(_End):
     def message(self, message: bytes) -> None:
         if self.client.flight is not None:
             self.client.flight.received += message[:1].decode()
+        if message[:1] == BACKEND_KEY_DATA and self.client.wire.is_pooler:
+            message = message[:5] + bytes(4) + message[9:]
         if message[:1] == READY_FOR_QUERY:
             self.is_started = True
         if self.client.fault is None:

@@ -1,10 +1,12 @@
-"""What the routes ask for: the session, and the parts of the path."""
+"""What the routes depend on: the session, the present time, and the parts of the path."""
 
-from datetime import datetime
-from typing import Annotated, Final
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends, Path, Request
+from fastapi import Depends, Path
+from fastapi.requests import HTTPConnection
 from pydantic import BeforeValidator
 from sqlmodel.ext.asyncio.session import AsyncSession
 from starlette.convertors import StringConvertor, register_url_convertor
@@ -12,34 +14,25 @@ from starlette.convertors import StringConvertor, register_url_convertor
 from src.models.limits import USER_ID_PATTERN
 from src.schemas.fields import parse_uuid
 
-_SESSION: Final = "task_api.session"
 
+async def get_session(connection: HTTPConnection) -> AsyncIterator[AsyncSession]:
+    """Yield a session when it is the request's turn, and close it before the response is sent.
 
-async def get_session(request: Request) -> AsyncSession:
-    """Lend a session to one request. It takes a connection at its first statement.
-
-    `StrictRoute` ends it whatever happens, before the answer is sent: a slow client holds no
-    connection. (As a `yield` dependency it would cost a tenth of the request's CPU.)
+    The session is in autocommit mode: each statement is committed on its own, in one round trip.
+    For several statements, row locks or savepoints, use `async with transaction(session):` from
+    `src.database`. Ask for `SessionDep`: `Depends(get_session)` beside it is a second session,
+    which needs a second connection.
     """
-    session: AsyncSession = request.app.state.database.session()
-    request.scope[_SESSION] = session
-    return session
+    async with connection.app.state.database.session() as session:
+        yield session
 
 
-async def end_session(request: Request) -> None:
-    """Close the session that the request was lent, if it was."""
-    session: AsyncSession | None = request.scope.pop(_SESSION, None)
-    if session is not None:
-        await session.close()
+SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
 
 
-SessionDep = Annotated[AsyncSession, Depends(get_session)]
-
-
-async def get_now(request: Request) -> datetime:
-    """Say what time it is, for all that a request asks of the present."""
-    now: datetime = request.app.state.clock()
-    return now
+async def get_now() -> datetime:
+    """Give the present time, for everything that depends on it in this request."""
+    return datetime.now(UTC)
 
 
 Now = Annotated[datetime, Depends(get_now)]
@@ -48,24 +41,25 @@ UserId = Annotated[
     str,
     Path(
         pattern=USER_ID_PATTERN,
-        description="Whose tasks: opaque, ASCII, case-sensitive. There is no authentication yet:"
-        " whoever reaches the server can act for any user.",
+        description="The user whose tasks these are: opaque, ASCII, case-sensitive. There is no"
+        " authentication yet: anyone who can reach the server can act for any user.",
         examples=["alice"],
     ),
 ]
-"""The one place where a request gets its user: authentication will change this and no more."""
+"""The one place where a request gets its user. Authentication will change this, and nothing
+else."""
 
 TaskId = Annotated[
     UUID,
     BeforeValidator(parse_uuid),
-    Path(description="The task's id.", examples=["01981f6e-3c00-7a3b-8a00-000000000001"]),
+    Path(description="The id of the task.", examples=["01981f6e-3c00-7a3b-8a00-000000000001"]),
 ]
 
 
 class TaskIdConvertor(StringConvertor):
-    """Lets no task be addressed by a name that stands for something else at this place.
+    """Matches anything but the names of other resources at the same place.
 
-    Otherwise `PUT .../tasks/summary` would be told that its id is wrong, not its method.
+    Otherwise `PUT .../tasks/summary` would get 422 for an invalid id instead of 405.
     """
 
     regex = r"(?!summary\Z)[^/]+"

@@ -1,4 +1,4 @@
-"""Whether the server is alive, and whether it can do its work."""
+"""Whether the server is alive, and whether it is ready for requests."""
 
 from typing import Final, Literal
 
@@ -7,10 +7,9 @@ from pydantic import BaseModel
 
 from src import revisions
 from src.api.deps import SessionDep
-from src.api.documentation import operation_id
-from src.api.kinds import DATABASE_UNAVAILABLE
-from src.api.responses import HEALTHY, READY, problems
-from src.api.routing import StrictRoute
+from src.api.openapi import HEALTHY, READY, operation_id
+from src.api.problems import Kind, problems
+from src.api.strict import StrictRoute
 from src.exceptions import DatabaseUnavailable
 
 router: Final = APIRouter(
@@ -19,20 +18,20 @@ router: Final = APIRouter(
 
 
 class Health(BaseModel):
-    """The process works."""
+    """The health of the server."""
 
     status: Literal["ok"] = "ok"
 
 
 @router.get("/health", responses=HEALTHY | problems())
 async def get_health() -> Health:
-    """Alive: the process answers. The database is not asked."""
+    """Check whether the server is alive. This does not use the database."""
     return Health()
 
 
-@router.get("/health/ready", responses=READY | problems(DATABASE_UNAVAILABLE))
+@router.get("/health/ready", responses=READY | problems(Kind.DATABASE_UNAVAILABLE))
 async def get_readiness(session: SessionDep) -> Health:
-    """Ready: the database answers, and its schema is the one that this version needs."""
+    """Check whether the database answers and its schema is the one that this version needs."""
     if await revisions.current(session) != revisions.newest():
-        raise DatabaseUnavailable("its schema is not at the newest migration")
+        raise DatabaseUnavailable("the schema is not at the newest migration: run `migrate`")
     return Health()

@@ -1,11 +1,13 @@
-"""What surrounds every request, as plain ASGI: its id, its line in the log, HEAD, and the
-answer to a failure that nobody foresaw.
+"""What surrounds every request, as plain ASGI: its id and log line, the rules of HTTP, CORS, and
+the answer to an unexpected error. From the outside in, as `src.main` adds them.
 """
 
 import logging
 import re
 import time
+from functools import lru_cache
 from http import HTTPStatus
+from ipaddress import ip_address
 from typing import Final
 from uuid import uuid4
 
@@ -14,20 +16,22 @@ from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from src.api.context import REQUEST_ID
-from src.api.errors import problem
-from src.api.kinds import INTERNAL_ERROR, ORIGIN_NOT_ALLOWED, PREFLIGHT_REFUSED
+from src.api.problems import Kind, problem
+from src.logs import REQUEST_ID
 
 _SANE_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_HOST: Final = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?")
 
 access_log = logging.getLogger("src.access")
 log = logging.getLogger(__name__)
 
 
 class RequestContext:
-    """Gives each request its id, on the answer and on the log's lines, and logs the request.
+    """Gives each request its id, and logs it.
 
-    The client's own `X-Request-ID` is taken over if it is harmless in a header and a log.
+    A client's own `X-Request-ID` is used if it is harmless in a header and a log. White space
+    around the values of headers is removed, since it is not part of them (RFC 9110, section 5.5);
+    httptools keeps it.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -37,7 +41,8 @@ class RequestContext:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = _request_id(scope)
+        headers = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
+        request_id = _request_id(headers)
         token = REQUEST_ID.set(request_id)
         started = time.perf_counter()
         status = 0
@@ -53,7 +58,7 @@ class RequestContext:
             await send(message)
 
         try:
-            await self.app(scope, receive, send_with_id)
+            await self.app({**scope, "headers": headers}, receive, send_with_id)
         finally:
             if access_log.isEnabledFor(logging.INFO):
                 access_log.info(
@@ -67,39 +72,63 @@ class RequestContext:
             REQUEST_ID.reset(token)
 
 
-class HeadAsGet:
-    """Answers HEAD wherever GET is served: the same answer, without its body."""
+class HTTPRules:
+    """Refuses requests that HTTP parsers read differently and that could damage data.
 
-    def __init__(self, app: ASGIApp) -> None:
+    It also answers HEAD like GET, without the body.
+
+    - One Host header, with a name of this server (RFC 9112, section 3.2). While there is no
+      authentication, this keeps out web pages that rebind their own name to this machine.
+    - No line break at the end of the path: the patterns of routes would let it pass.
+    - No offer to upgrade the connection, and no CONNECT, in a request with a body: httptools takes
+      that body for bytes of the other protocol. The request would be carried out without it, and
+      the body might be read as the next request, so the connection is closed.
+    """
+
+    def __init__(self, app: ASGIApp, allowed_hosts: tuple[str, ...]) -> None:
         self.app = app
+        self.allowed_hosts = allowed_hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "HEAD":
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        hosts = [value for name, value in scope["headers"] if name == b"host"]
+        headers = dict(scope["headers"])
+        is_upgrade = b"upgrade" in headers or scope["method"] == "CONNECT"
+        if is_upgrade and _has_body(headers):  # first: no other answer may keep the connection open
+            refusal = problem(Kind.UPGRADE_NOT_SUPPORTED, headers={"Connection": "close"})
+        elif len(hosts) != 1 or not _is_host_allowed(hosts[0], self.allowed_hosts):
+            refusal = problem(Kind.INVALID_HOST)
+        elif scope["path"].endswith("\n"):
+            refusal = problem(Kind.ROUTE_NOT_FOUND)
+        elif scope["method"] == "HEAD":
+            await self.app({**scope, "method": "GET"}, receive, _without_body(send))
+            return
+        else:
+            await self.app(scope, receive, send)
+            return
+        await refusal(scope, receive, send)
 
-        async def send_head(message: Message) -> None:
-            if message["type"] == "http.response.body":
-                message = {**message, "body": b""}
-            await send(message)
 
-        await self.app({**scope, "method": "GET"}, receive, send_head)
-
-
-class Cors(CORSMiddleware):
-    """Lets browsers of the given origins in, and refuses in a problem document."""
+class CORS(CORSMiddleware):
+    """Starlette's CORS middleware, which refuses in a problem document."""
 
     def preflight_response(self, request_headers: Headers) -> Response:
         response = super().preflight_response(request_headers)
         if response.status_code == HTTPStatus.OK:
             return response
         is_allowed = self.is_allowed_origin(request_headers["origin"])
-        kind = PREFLIGHT_REFUSED if is_allowed else ORIGIN_NOT_ALLOWED
+        kind = Kind.PREFLIGHT_REFUSED if is_allowed else Kind.ORIGIN_NOT_ALLOWED
         return problem(kind, headers={"Vary": "Origin"})
 
 
-class LastResort:
-    """Answers a failure that nobody foresaw with a problem document, and logs it."""
+class UnexpectedErrors:
+    """Logs an unexpected error and answers it with a problem.
+
+    Starlette's own handler stands outside all middleware: its answer would lack the request's id
+    and the CORS headers.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -108,24 +137,59 @@ class LastResort:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started = False
+        has_started = False
 
         async def send_and_note(message: Message) -> None:
-            nonlocal started
-            started = True
+            nonlocal has_started
+            has_started = True
             await send(message)
 
         try:
             await self.app(scope, receive, send_and_note)
         except Exception:
-            if started:
-                raise  # half an answer is out: all that is left is to break the connection
-            log.exception("unforeseen failure")
-            await problem(INTERNAL_ERROR)(scope, receive, send)
+            if has_started:
+                raise  # half an answer has been sent: all that is left is to close the connection
+            log.exception("unexpected error")
+            await problem(Kind.INTERNAL_ERROR)(scope, receive, send)
 
 
-def _request_id(scope: Scope) -> str:
-    for name, value in scope["headers"]:
+def _request_id(headers: list[tuple[bytes, bytes]]) -> str:
+    for name, value in headers:
         if name == b"x-request-id" and _SANE_REQUEST_ID.fullmatch(value):
             return str(value.decode())
     return str(uuid4())
+
+
+def _has_body(headers: dict[bytes, bytes]) -> bool:
+    return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
+
+
+@lru_cache(maxsize=256)
+def _is_host_allowed(host: bytes, allowed_hosts: tuple[str, ...]) -> bool:
+    match = _HOST.fullmatch(host.decode("latin-1"))
+    if match is None:
+        return False
+    name = match["name"].lower()
+    return _is_loopback(name) or any(_matches(name, allowed) for allowed in allowed_hosts)
+
+
+def _is_loopback(name: str) -> bool:
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _matches(name: str, allowed: str) -> bool:
+    return allowed in ("*", name) or (allowed.startswith("*.") and name.endswith(allowed[1:]))
+
+
+def _without_body(send: Send) -> Send:
+    async def send_head(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            message = {**message, "body": b""}
+        await send(message)
+
+    return send_head

@@ -1,4 +1,4 @@
-"""From what pydantic and the framework find to an entry of a problem's `errors`."""
+"""From an error of pydantic or the framework to an entry in a problem's `errors`."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -12,53 +12,63 @@ from src.models.limits import (
 from src.schemas.task import READ_ONLY
 
 _NAME_MAX_LENGTH: Final = 100
-"""A longer name of a field or parameter comes from nowhere but the request: not repeated."""
+"""A longer name of a field or parameter can only come from the request, so it is left out."""
 
-# What pydantic and the framework find, in our words: stable codes, and no input in the
-# details. `broken_rule` is how our own rules report, with words of their own. Some kinds are
-# ours: see `_kind`.
 VIOLATIONS: Final = {
     "broken_rule": ("{code}", "{detail}"),
+    "value_error": ("invalid", "{error}"),
     "missing": ("required", "is required"),
-    "missing body": ("required", "a JSON object is required"),
-    "extra_forbidden": ("unknown", "is not known here"),
+    "missing body": ("required", "must be a JSON object"),
+    "json_invalid": ("invalid_json", "must be valid JSON"),
+    "extra_forbidden": ("unknown", "unknown field"),
+    "unknown parameter": ("unknown", "unknown parameter"),
+    "unsupported header": ("unknown", "is not supported by this operation"),
     "read-only field": ("read_only", "is set by the server"),
     "read-only id": (
         "read_only",
-        "is set by the server; PUT with If-None-Match: * creates under your own id",
+        "is set by the server; to choose the id, use PUT with If-None-Match: *",
     ),
-    "repeated": ("repeated", "must not be given more than once"),
-    "unexpected_body": ("unknown", "must be empty: nothing here reads a body"),
-    "not_utf_8": ("invalid_encoding", "must be UTF-8, percent-encoded"),
+    "repeated": ("repeated", "must not be repeated"),
+    "unexpected body": ("unknown", "must be empty: this operation has no body"),
+    "not utf-8": ("invalid_encoding", "must be percent-encoded UTF-8"),
     "string_type": ("wrong_type", "must be a string"),
-    "string_unicode": ("lone_surrogate", "must not hold half of a surrogate pair"),
+    "string_unicode": ("lone_surrogate", "must not contain half of a surrogate pair"),
     "bool_type": ("wrong_type", "must be true or false"),
     "bool_parsing": ("wrong_type", "must be true or false"),
     "list_type": ("wrong_type", "must be an array"),
     "model_attributes_type": ("wrong_type", "must be an object"),
-    "string_too_short": ("too_short", "must not be empty"),
-    "string_too_long": ("too_long", "must have at most {max_length} characters"),
+    "empty string": ("too_short", "must not be empty"),
+    "string_too_short": ("too_short", "must be at least {min_length} characters long"),
+    "string_too_long": ("too_long", "must be at most {max_length} characters long"),
     "too_long": ("too_long", "must have at most {max_length} items"),
     USER_ID_PATTERN: (
         "invalid_format",
-        f"must have 1 to {USER_ID_MAX_LENGTH} characters: ASCII letters, digits and"
-        " ~ @ | : + - _ ., and not begin with one of . @ | : +",
+        f"must be 1 to {USER_ID_MAX_LENGTH} characters: ASCII letters, digits and ~ @ | : + - _ ."
+        " The first character must not be . @ | : or +",
     ),
     IDEMPOTENCY_KEY_PATTERN: (
         "invalid_format",
-        f"must have 1 to {IDEMPOTENCY_KEY_MAX_LENGTH} visible ASCII characters and no spaces",
+        f"must be 1 to {IDEMPOTENCY_KEY_MAX_LENGTH} visible ASCII characters without spaces",
     ),
     "literal_error": ("not_allowed", "must be one of {expected}"),
+    "enum": ("not_allowed", "must be one of {expected}"),
+    "int_type": ("wrong_type", "must be an integer"),
+    "int_parsing": ("wrong_type", "must be an integer"),
+    "float_type": ("wrong_type", "must be a number"),
+    "float_parsing": ("wrong_type", "must be a number"),
+    "greater_than": ("too_small", "must be greater than {gt}"),
     "greater_than_equal": ("too_small", "must be at least {ge}"),
+    "less_than": ("too_large", "must be less than {lt}"),
     "less_than_equal": ("too_large", "must be at most {le}"),
 }
+"""The code and the detail of each type of error. Names with a space or a hyphen are our own."""
 
 
 def violation(found: dict[str, Any]) -> dict[str, str]:
-    """Say where it is and which rule it breaks: in our words, and without the input."""
-    code, detail = VIOLATIONS.get(_kind(found), ("invalid", "is not valid"))
+    """Say which rule is broken and where, without the input."""
+    code, detail = VIOLATIONS.get(_type_of(found), ("invalid", "is not valid"))
     context = found.get("ctx", {})
-    source, *path = found["loc"]
+    source, *path = found["loc"] or ("body",)
     return {
         **_place(source, path),
         "code": code.format_map(context),
@@ -66,15 +76,19 @@ def violation(found: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _kind(found: dict[str, Any]) -> str:
-    """Tell apart what is of one type for the framework, but not for the client."""
+def _type_of(found: dict[str, Any]) -> str:
+    """Tell apart what is of one type to the framework, but not to the client."""
     kind: str = found["type"]
-    source, *path = found["loc"]
+    source, *path = found["loc"] or ("body",)
     if kind == "string_pattern_mismatch":
         pattern: str = found["ctx"]["pattern"]
         return pattern
     if kind == "missing" and source == "body" and not path:
         return "missing body"
+    if kind == "string_too_short" and found.get("ctx", {}).get("min_length", 1) == 1:
+        return "empty string"
+    if kind == "extra_forbidden" and source == "query":
+        return "unknown parameter"
     if kind == "extra_forbidden" and source == "body" and path[-1] in READ_ONLY:
         return "read-only id" if path[-1] == "id" else "read-only field"
     return kind

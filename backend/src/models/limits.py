@@ -45,7 +45,7 @@ END_OF_TIME: Final = datetime(3000, 1, 1, tzinfo=UTC)
 """The end of all timestamps, exclusive.
 
 PostgreSQL stores years that Python and RFC 3339 cannot write. Such a value would be accepted
-once and then break every read, so it is refused at both doors."""
+once and then break every read, so both the API and the tables refuse it."""
 
 IDEMPOTENCY_KEY_MAX_LENGTH: Final = 255
 """Characters."""
@@ -60,11 +60,11 @@ WHITE_SPACE: Final = (
     "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007"
     "\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
 )
-"""The code points with Unicode's White_Space property: what trimming removes, in the
-schemas (pydantic trims by this property) and in the CHECK constraints alike."""
+"""The code points with Unicode's White_Space property: removed by trimming, in the
+schemas (pydantic trims by this property) and in the CHECK constraints."""
 
 PAGE_LIMIT_DEFAULT: Final = 50
-"""Tasks of a page, if the client does not say."""
+"""Tasks of a page, if the client sets no limit."""
 
 PAGE_LIMIT_MAX: Final = 1000
 """Tasks of a page, at most."""
@@ -74,9 +74,6 @@ SEARCH_MAX_LENGTH: Final = 255
 
 BODY_MAX_BYTES: Final = 256 * 1024
 """Bytes of a request's body."""
-
-HEAD_MAX_BYTES: Final = 64 * 1024
-"""The URL and the headers of a request. What comes in one packet may be somewhat more."""
 
 PROBLEM_MAX_ERRORS: Final = 20
 """Violations that one problem names."""

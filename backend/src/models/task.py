@@ -6,7 +6,7 @@ can plant a row that the API could not read back.
 """
 
 from datetime import date, datetime
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
@@ -140,8 +140,26 @@ class Task(SQLModel, table=True):
     updated_at: datetime = Field(sa_column=Column(INSTANT, nullable=False))
 
 
+class TaskRow(NamedTuple):
+    """A task as the statements return it: every column that the API shows, in its order."""
+
+    id: UUID
+    user_id: str
+    title: str
+    description: str | None
+    is_completed: bool
+    completed_at: datetime | None
+    priority: str
+    due_date: date | None
+    due_at: datetime | None
+    tags: list[str]
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
 class TaskTombstone(SQLModel, table=True):
-    """What remains of a deleted task: that it was, and when it went. Never its content."""
+    """What remains of a deleted task: its id, the version and the time. Never its content."""
 
     __tablename__ = "task_tombstones"
     __table_args__ = (

@@ -1,4 +1,4 @@
-"""The fields of a task as the wire takes them: one type each, with its rule and its words.
+"""The fields of a task as clients send them: one type each, with its rule and its description.
 
 Types are strict: numbers, booleans and strings are never converted into one another.
 """
@@ -9,8 +9,9 @@ from datetime import UTC, date, datetime
 from typing import Annotated, Final, Literal, TypeVar
 from uuid import UUID
 
+import orjson
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
-from pydantic_core import PydanticCustomError, to_json
+from pydantic_core import PydanticCustomError
 
 from src.models import limits
 
@@ -22,24 +23,25 @@ _NOT_BLANK: Final = rf"^[^\u0000]*[^\u0000{BLANK}][^\u0000]*$"
 YEAR: Final = r"^(19|2\d)\d\d-"
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_HOUR: Final = r"([01]\d|2[0-3])"
 _INSTANT: Final = re.compile(
-    r"\d{4}-\d\d-\d\d[Tt]([01]\d|2[0-3]):\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)",
+    rf"\d{{4}}-\d\d-\d\d[Tt]{_HOUR}:\d\d(:\d\d(\.\d{{1,9}})?)?([Zz]|[+-]{_HOUR}(:?[0-5]\d)?)",
     re.ASCII,
 )
 
 
 def broken_rule(code: str, detail: str) -> PydanticCustomError:
-    """The error of a rule of ours: a stable `code`, and a `detail` that never holds the input."""
+    """Report a broken rule: a stable `code`, and a `detail` that never holds the input."""
     return PydanticCustomError("broken_rule", "{detail}", {"code": code, "detail": detail})
 
 
 def in_words(value: object) -> str:
-    """Write a value into a sentence: as JSON has it, but a text without its quotes."""
-    return f"`{value if isinstance(value, str) else to_json(value).decode()}`"
+    """Write a value into a sentence: as JSON, but a string without its quotes."""
+    return f"`{value if isinstance(value, str) else orjson.dumps(value).decode()}`"
 
 
 def parse_uuid(value: object) -> UUID:
-    """Read the one text form of RFC 9562: the others would give one task several URLs."""
+    """Read the text form of RFC 9562. Other forms would give one task several URLs."""
     if isinstance(value, str) and _UUID.fullmatch(value):
         return UUID(value)
     raise broken_rule("invalid_uuid", "must be a UUID such as 01981f6e-3c00-7a3b-8a00-000000000001")
@@ -53,9 +55,9 @@ def refuse_nul(text: str) -> str:
 
 
 def parse_date(value: object) -> date:
-    """Read a civil day, and nothing that only looks like one: no numbers, no times."""
+    """Read a civil day. Numbers and times are refused."""
     if isinstance(value, str) and _DATE.fullmatch(value):
-        # A day that the calendar does not have is a ValueError, and told like any other form.
+        # A day that the calendar does not have is a ValueError.
         with suppress(ValueError):
             return _in_range(date.fromisoformat(value))
     raise broken_rule(
@@ -65,16 +67,15 @@ def parse_date(value: object) -> date:
 
 
 def parse_instant(value: object) -> datetime:
-    """Read an RFC 3339 time with its offset, and give it in UTC."""
+    """Read a time with its offset, and give it in UTC; digits beyond microseconds are cut off."""
     if isinstance(value, str) and _INSTANT.fullmatch(value):
         # In UTC it may lie before the year 1 or after 9999, which is an OverflowError.
         with suppress(ValueError, OverflowError):
             return _in_range(datetime.fromisoformat(value.upper()).astimezone(UTC))
     raise broken_rule(
         "invalid_instant",
-        "must be a time with an offset such as 2026-03-01T09:30:00Z or"
-        " 2026-03-01T09:30:00.123456+01:00, and in UTC lie in the years"
-        f" {limits.EARLIEST_DAY.year} to {limits.LATEST_DAY.year}",
+        "must be a time with an offset, such as 2026-03-01T09:30:00Z or 2026-03-01T10:30+01:00,"
+        f" in the years {limits.EARLIEST_DAY.year} to {limits.LATEST_DAY.year} (UTC)",
     )
 
 
@@ -93,8 +94,8 @@ Title = Annotated[
     StringConstraints(strip_whitespace=True, min_length=1, max_length=limits.TITLE_MAX_LENGTH),
     AfterValidator(refuse_nul),
     Field(
-        description=f"What is to be done: 1 to {limits.TITLE_MAX_LENGTH} code points, after white"
-        " space around it is trimmed.",
+        description=f"What needs to be done: 1 to {limits.TITLE_MAX_LENGTH} characters (code"
+        " points) after surrounding white space is trimmed.",
         examples=["Buy milk"],
         json_schema_extra={"pattern": _NOT_BLANK},
     ),
@@ -109,17 +110,17 @@ Description = Annotated[
     ]
     | None,
     Field(
-        description=f"At most {limits.DESCRIPTION_MAX_LENGTH} code points. null: none; the empty"
-        " string: cleared on purpose.",
+        description=f"At most {limits.DESCRIPTION_MAX_LENGTH} characters (code points). `null`"
+        " means no description; an empty string is kept as it is.",
         examples=["Two litres"],
     ),
 ]
 
-IsCompleted = Annotated[bool, Field(description="Whether it is done.", examples=[False])]
+IsCompleted = Annotated[bool, Field(description="Whether the task is done.", examples=[False])]
 
 Priority = Annotated[
     Literal["none", "low", "medium", "high"],
-    Field(description="How much it matters.", examples=["high"]),
+    Field(description="How important the task is.", examples=["high"]),
 ]
 
 DueDate = Annotated[
@@ -130,8 +131,9 @@ DueDate = Annotated[
     ]
     | None,
     Field(
-        description=f"The civil day on which it is due, {limits.EARLIEST_DAY} to"
-        f" {limits.LATEST_DAY}. Never converted between time zones. Excludes `due_at`.",
+        description=f"The day on which the task is due, from {limits.EARLIEST_DAY} to"
+        f" {limits.LATEST_DAY}. It is never converted between time zones. A task has at most one of"
+        " `due_date` and `due_at`.",
         examples=["2026-12-24"],
     ),
 ]
@@ -144,9 +146,10 @@ DueAt = Annotated[
     ]
     | None,
     Field(
-        description="The instant at which it is due: RFC 3339, with an offset, to the"
-        f" microsecond, and in UTC from the year {limits.EARLIEST_DAY.year} to"
-        f" {limits.LATEST_DAY.year}. Excludes `due_date`.",
+        description="The instant at which the task is due: a time with an offset (`Z`, `+02:00`,"
+        " `+0200` or `+02`), seconds optional, up to nine fractional digits, of which six are kept;"
+        f" in the years {limits.EARLIEST_DAY.year} to {limits.LATEST_DAY.year} (UTC). A task has at"
+        " most one of `due_date` and `due_at`.",
         examples=[None],
     ),
 ]
@@ -159,11 +162,12 @@ Tag = Annotated[
 ]
 Tags = Annotated[
     list[Tag],
-    Field(max_length=limits.TAGS_MAX_COUNT),  # first: whatever is dropped is read before
+    Field(max_length=limits.TAGS_MAX_COUNT),  # before duplicates are dropped
     AfterValidator(_drop_duplicates),
     Field(
-        description=f"At most {limits.TAGS_MAX_COUNT}, each 1 to {limits.TAG_MAX_LENGTH} code"
-        " points, trimmed. Duplicates are dropped, the order is kept.",
+        description=f"At most {limits.TAGS_MAX_COUNT} tags of 1 to {limits.TAG_MAX_LENGTH}"
+        " characters (code points) each. Surrounding white space is trimmed, duplicates are"
+        " dropped, and the order is kept.",
         examples=[["shopping"]],
     ),
 ]

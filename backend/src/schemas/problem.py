@@ -1,29 +1,31 @@
 """The body of every answer outside 2xx and 304: a problem document (RFC 9457)."""
 
+from typing import Annotated, Final
+
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from src.models.limits import PROBLEM_MAX_ERRORS
 from src.schemas.task import Task
 
-PROBLEM_MEDIA_TYPE = "application/problem+json"
+PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
 
 
 class Violation(BaseModel):
-    """One broken rule. Exactly one of `pointer`, `parameter` and `header` says where."""
+    """A broken rule. Exactly one of `pointer`, `parameter` and `header` tells where."""
 
     model_config = ConfigDict(extra="forbid")
 
-    # Python has None for what is left out. The wire has nothing, so the schema has no null.
+    # Python has None for what is left out. JSON has nothing, so the schema has no null.
     pointer: str | SkipJsonSchema[None] = Field(
-        None, description="Where in the body: a JSON Pointer (RFC 6901).", examples=["/title"]
+        None, description="The place in the body: a JSON Pointer (RFC 6901).", examples=["/title"]
     )
     parameter: str | SkipJsonSchema[None] = Field(
-        None, description="The parameter of the path or the query."
+        None, description="The name of the path or query parameter."
     )
-    header: str | SkipJsonSchema[None] = Field(None, description="The header field.")
-    code: str = Field(description="Stable: made to be compared.", examples=["too_long"])
-    detail: str = Field(description="For people. It may change.")
+    header: str | SkipJsonSchema[None] = Field(None, description="The name of the header.")
+    code: str = Field(description="A stable, machine-readable code.", examples=["too_long"])
+    detail: str = Field(description="A human-readable explanation. It may change.")
 
 
 class Problem(BaseModel):
@@ -32,15 +34,17 @@ class Problem(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     type: str = Field(examples=["urn:task-api:problem:invalid_request"])
-    title: str = Field(examples=["The request breaks a rule"])
+    title: str = Field(examples=["Invalid request"])
     status: int = Field(ge=400, le=599, examples=[422])
     detail: str
-    instance: str = Field(description="This one occurrence.")
+    instance: str = Field(description="Identifies this occurrence.")
     code: str = Field(examples=["invalid_request"])
-    request_id: str = Field(description="Also the `X-Request-ID` header, and in the server's log.")
-    errors: list[Violation] | SkipJsonSchema[None] = Field(
-        None, description="All violations at once.", max_length=PROBLEM_MAX_ERRORS
+    request_id: str = Field(
+        description="The value of the `X-Request-ID` header, also found in the server's log."
     )
+    errors: (
+        Annotated[list[Violation], Field(max_length=PROBLEM_MAX_ERRORS)] | SkipJsonSchema[None]
+    ) = Field(None, description=f"The broken rules, at most {PROBLEM_MAX_ERRORS}.")
     current: Task | SkipJsonSchema[None] = Field(
-        None, description="With 412: the task as it is now."
+        None, description="The task as it is now, with status 412."
     )

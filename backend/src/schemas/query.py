@@ -1,58 +1,203 @@
-"""The parameters of the list and of the summary, each of them optional.
+"""The query parameters of the list and of the summary. All are optional.
 
-What a parameter does not take is 422, never ignored or mended.
+A parameter is read strictly: what it does not accept is 422, never ignored or corrected.
 """
 
-from typing import Annotated, Final, Literal
+import re
+from datetime import date, datetime
+from functools import cache
+from importlib import resources
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic_core import to_json
+import orjson
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    WithJsonSchema,
+)
 
 from src.models import limits
-from src.schemas.fields import NO_NUL, refuse_nul
-from src.schemas.parameters import (
-    SORT_FIELDS,
-    AllTags,
-    DayOrInstant,
-    Flag,
-    Instant,
-    Priorities,
-    Sort,
-    SortKey,
-    TimeZone,
-    parse_integer,
-    sort_keys,
+from src.schemas.fields import (
+    BLANK,
+    NO_NUL,
+    YEAR,
+    Priority,
+    Tag,
+    broken_rule,
+    parse_date,
+    parse_instant,
+    refuse_nul,
 )
+
+SORT_FIELDS: Final = ("created_at", "updated_at", "due", "priority", "title")
+_INTEGER: Final = re.compile(r"-?\d{1,18}", re.ASCII)
+_BEGINS_AS_INSTANT: Final = re.compile(r"\d{4}-\d\d-\d\dT", re.ASCII | re.IGNORECASE)
+# In a query, a plus sign means a space, so an offset that is not percent-encoded loses its sign.
+_LOST_PLUS: Final = re.compile(r"\d{4}-\d\d-\d\dT\S* \d\d(:?\d\d)?", re.ASCII | re.IGNORECASE)
+
+
+class SortKey(NamedTuple):
+    """One key of a sort, ascending unless it says otherwise."""
+
+    field: str
+    is_descending: bool
+
+
+def parse_integer(value: object) -> object:
+    """Accept plain digits only: pydantic would also accept `1_0` and `5.0`."""
+    if isinstance(value, str) and not _INTEGER.fullmatch(value):
+        raise broken_rule("wrong_type", "must be an integer")
+    return value
+
+
+def _parse_boolean(value: object) -> bool:
+    if value not in ("true", "false"):
+        raise broken_rule("wrong_type", "must be true or false")
+    return value == "true"
+
+
+def _split(value: object) -> list[str]:
+    """Split at commas. FastAPI gives a list with one string: repetition has been refused before."""
+    return str(value[0] if isinstance(value, list) else value).split(",")
+
+
+def sort_keys(sort: str) -> tuple[SortKey, ...]:
+    """Parse a valid `sort`."""
+    return tuple(
+        SortKey(name.removeprefix("-"), is_descending=name.startswith("-"))
+        for name in sort.split(",")
+    )
+
+
+def _require_sort(sort: str) -> str:
+    fields = [key.field for key in sort_keys(sort)]
+    if not set(fields) <= set(SORT_FIELDS) or len(set(fields)) < len(fields):
+        raise broken_rule(
+            "not_allowed",
+            f"must be one or more of {', '.join(SORT_FIELDS)}, separated by commas, each at most"
+            " once, each optionally with - in front",
+        )
+    return sort
+
+
+def _parse_instant(value: object) -> datetime:
+    if isinstance(value, str) and _LOST_PLUS.fullmatch(value):
+        raise broken_rule(
+            "invalid_instant",
+            "must be a time with an offset, such as 2026-03-01T09:30:00Z; in a URL, write the + of"
+            " an offset as %2B",
+        )
+    return parse_instant(value)
+
+
+def _parse_day_or_instant(value: object) -> date | datetime:
+    if isinstance(value, str) and _BEGINS_AS_INSTANT.match(value):
+        return _parse_instant(value)
+    try:
+        return parse_date(value)
+    except ValueError:
+        raise broken_rule(
+            "invalid_day_or_instant",
+            "must be a date such as 2026-03-01, or a time with an offset such as"
+            f" 2026-03-01T09:30:00Z, in the years {limits.EARLIEST_DAY.year} to"
+            f" {limits.LATEST_DAY.year}",
+        ) from None
+
+
+@cache
+def time_zones() -> frozenset[str]:
+    """Give the names of all time zones in IANA's list.
+
+    `zoneinfo.available_timezones()` adds what this machine happens to have, such as `localtime`,
+    which means something else elsewhere.
+    """
+    return frozenset(resources.files("tzdata").joinpath("zones").read_text("ascii").split())
+
+
+def _require_time_zone(value: str) -> str:
+    if value not in time_zones():
+        raise broken_rule("unknown_time_zone", "must be an IANA time zone such as Europe/Berlin")
+    return value
+
+
+_FIELD: Final = f"({'|'.join(SORT_FIELDS)})"
+_SORT: Final = rf"^(?!.*\b{_FIELD}\b.*\b\1\b)-?{_FIELD}(,-?{_FIELD})*$"
+_PRIORITY: Final = f"({'|'.join(limits.PRIORITIES)})"
+_TAG_EDGE: Final = rf"[^\u0000,{BLANK}]"
+_TAG: Final = (
+    rf"[{BLANK}]*{_TAG_EDGE}([^\u0000,]{{0,{limits.TAG_MAX_LENGTH - 2}}}{_TAG_EDGE})?[{BLANK}]*"
+)
+_DAY_SCHEMA: Final[dict[str, Any]] = {"type": "string", "format": "date", "pattern": YEAR}
+_INSTANT_SCHEMA: Final[dict[str, Any]] = {"type": "string", "format": "date-time", "pattern": YEAR}
+
+Flag = Annotated[
+    bool,
+    PlainValidator(_parse_boolean),
+    WithJsonSchema({"type": "boolean", "examples": [True]}),
+]
+Instant = Annotated[datetime, PlainValidator(_parse_instant), WithJsonSchema(_INSTANT_SCHEMA)]
+DayOrInstant = Annotated[
+    date | datetime,
+    PlainValidator(_parse_day_or_instant),
+    WithJsonSchema({"type": "string", "anyOf": [_DAY_SCHEMA, _INSTANT_SCHEMA]}),
+]
+TimeZone = Annotated[
+    str,
+    AfterValidator(_require_time_zone),
+    Field(json_schema_extra={"format": "iana-time-zone"}),
+]
+Sort = Annotated[
+    str,
+    AfterValidator(_require_sort),
+    Field(json_schema_extra={"pattern": _SORT}),
+]
+Priorities = Annotated[
+    list[Priority],
+    BeforeValidator(_split),
+    WithJsonSchema({"type": "string", "pattern": f"^{_PRIORITY}(,{_PRIORITY})*$"}),
+]
+AllTags = Annotated[
+    list[Tag],
+    Field(max_length=limits.TAGS_MAX_COUNT),
+    BeforeValidator(_split),
+    WithJsonSchema(
+        {"type": "string", "pattern": f"^{_TAG}(,{_TAG}){{0,{limits.TAGS_MAX_COUNT - 1}}}$"}
+    ),
+]
 
 _PAGING: Final = {"limit", "cursor", "include_total"}
 _TIME_DEPENDENT: Final = {"overdue", "today", "upcoming"}
-_PLUS: Final = "In a URL that you write yourself, `+` is `%2B`; here type `+`."
+_PLUS: Final = "In a URL, write the `+` of an offset as `%2B`."
 
 
 class TaskSummaryQuery(BaseModel):
-    """What depends on a day needs a zone to have days in."""
+    """The time zone for everything that depends on a day."""
 
     model_config = ConfigDict(extra="forbid")
 
     tz: Annotated[
         TimeZone,
         Field(
-            description="The IANA time zone for everything that depends on a day: which day it is,"
-            " and on which day an instant falls.",
+            description="The IANA time zone that decides which day it is, and on which day an"
+            " instant falls.",
             examples=["Europe/Berlin"],
         ),
     ] = "UTC"
 
 
 class TaskListQuery(TaskSummaryQuery):
-    """Which tasks, in which order, and which page of them. All filters must hold at once."""
+    """Which tasks, in which order, and which page of them. A task must match all filters."""
 
     limit: Annotated[
         int,
         Field(
             ge=1,
             le=limits.PAGE_LIMIT_MAX,
-            description=f"How many tasks a page has at most: 1 to {limits.PAGE_LIMIT_MAX}.",
+            description=f"The maximum number of tasks per page: 1 to {limits.PAGE_LIMIT_MAX}.",
             examples=[20],
         ),
         BeforeValidator(parse_integer),
@@ -60,42 +205,47 @@ class TaskListQuery(TaskSummaryQuery):
     cursor: Annotated[
         str | None,
         Field(
-            description="The `next_cursor` of the page before. It belongs to this user, to these"
-            " filters with their `tz`, and to this sort: with others it is 422.",
+            description="The `next_cursor` of the previous page. Use it with the same user,"
+            " filters, `tz` and `sort`; with others the answer is 422.",
             examples=["kmcPTiE_Z1HuWyIyMDI2LTAzLTAxVDA5OjMwOjAwLjAwMDAwMFoiXQ"],
         ),
     ] = None
     include_total: Annotated[
         Flag,
         Field(
-            description="Whether to count, in `total`, all tasks that match the filters. The more"
-            " tasks match, the longer it takes."
+            description="Whether to return, in `total`, how many tasks match the filters. The more"
+            " tasks match, the longer this takes."
         ),
     ] = False
     sort: Annotated[
         Sort,
         Field(
             description=f"One or more of {', '.join(f'`{field}`' for field in SORT_FIELDS)},"
-            " separated by commas, each ascending, or descending with `-` before it. `due`: by"
-            " the day in `tz`, within a day what is due on the whole day first, then by the"
-            " instant. What is not due comes last both ways. `title`: by code point. The id"
-            " breaks ties.",
+            " separated by commas. Each is ascending, or descending with `-` in front. `due` sorts"
+            " by the day in `tz`; within a day, tasks with a `due_date` come first, then those with"
+            " a `due_at` in order of time. Tasks without a due date come last both ways. `title`"
+            " sorts by code point. Ties are broken by the id.",
             examples=["due,-priority"],
         ),
     ] = "-created_at"
     is_completed: Annotated[
         Flag | None,
-        Field(description="Only the completed ones, or only the open ones.", examples=[False]),
+        Field(
+            description="`true`: only completed tasks. `false`: only open ones.", examples=[False]
+        ),
     ] = None
     priority: Annotated[
         Priorities | None,
-        Field(description="Any of these, separated by commas.", examples=["medium,high"]),
+        Field(
+            description="Tasks with any of these priorities, separated by commas.",
+            examples=["medium,high"],
+        ),
     ] = None
     tag: Annotated[
         AllTags | None,
         Field(
-            description=f"All of these, separated by commas; {limits.TAGS_MAX_COUNT} at most. A"
-            " tag with a comma in it cannot be asked for.",
+            description="Tasks with all of these tags, separated by commas; at most"
+            f" {limits.TAGS_MAX_COUNT}. Tags that contain a comma cannot be used here.",
             examples=["shopping,home"],
         ),
     ] = None
@@ -111,53 +261,56 @@ class TaskListQuery(TaskSummaryQuery):
         ]
         | None,
         Field(
-            description="Text that the title or description contains. Upper and lower case are"
-            " the same; `%` and `_` are ordinary characters.",
+            description="Tasks whose title or description contains this text, ignoring case. `%`"
+            " and `_` are ordinary characters.",
             examples=["milk"],
         ),
     ] = None
     due: Annotated[
         Literal["overdue", "today", "upcoming", "none"] | None,
         Field(
-            description="`overdue`: open, and its instant has passed, or its day has ended in"
-            " `tz`. `today`: due today in `tz`. `upcoming`: due on a later day in `tz`. `none`:"
-            " not due at all.",
+            description="`overdue`: open tasks whose due instant has passed or whose due day has"
+            " ended in `tz`. `today`: tasks due today in `tz`. `upcoming`: tasks due on a later day"
+            " in `tz`. `none`: tasks without a due date.",
             examples=["today"],
         ),
     ] = None
     due_before: Annotated[
         DayOrInstant | None,
         Field(
-            description="A day: due on an earlier day in `tz`. An instant: due before it; a task"
-            f" due on a day counts from the start of that day in `tz`. {_PLUS}",
+            description="With a day: tasks due on an earlier day in `tz`. With an instant: tasks"
+            " due before it; a `due_date` counts as the start of that day in `tz`."
+            f" {_PLUS}",
             examples=["2026-12-24"],
         ),
     ] = None
     due_after: Annotated[
         DayOrInstant | None,
         Field(
-            description="A day: due on it or on a later day in `tz`. An instant: due at it or"
-            f" later; a task due on a day counts from the start of that day in `tz`. {_PLUS}",
+            description="With a day: tasks due on that day or later in `tz`. With an instant: tasks"
+            " due at that time or later; a `due_date` counts as the start of that day in `tz`."
+            f" {_PLUS}",
             examples=["2026-12-01"],
         ),
     ] = None
     created_before: Annotated[
         Instant | None,
         Field(
-            description=f"Created before this instant. {_PLUS}", examples=["2027-01-01T00:00:00Z"]
+            description=f"Tasks created before this instant. {_PLUS}",
+            examples=["2027-01-01T00:00:00Z"],
         ),
     ] = None
     created_after: Annotated[
         Instant | None,
         Field(
-            description=f"Created at this instant or later. {_PLUS}",
+            description=f"Tasks created at this instant or later. {_PLUS}",
             examples=["2026-01-01T00:00:00Z"],
         ),
     ] = None
     updated_after: Annotated[
         Instant | None,
         Field(
-            description=f"Last changed at this instant or later. {_PLUS}",
+            description=f"Tasks last changed at this instant or later. {_PLUS}",
             examples=["2026-01-01T00:00:00Z"],
         ),
     ] = None
@@ -169,10 +322,11 @@ class TaskListQuery(TaskSummaryQuery):
 
     @property
     def identity(self) -> str:
-        """What a cursor is bound to: all that decides which tasks come in which order."""
-        return to_json({name: value for name, value in self if name not in _PAGING}).decode()
+        """What a cursor is bound to: everything that decides which tasks come in which order."""
+        values = {name: value for name, value in self if name not in _PAGING}
+        return orjson.dumps(values).decode()
 
     @property
     def depends_on_time(self) -> bool:
-        """Whether the same tasks can give another list later."""
+        """Whether the same tasks can make a different list later."""
         return self.due in _TIME_DEPENDENT

@@ -1,12 +1,13 @@
-"""The bodies of the wire: what a client may send, and what it gets.
+"""The bodies of requests and answers: what a client may send, what it gets, and how it is written.
 
-`Task` and `TaskPage` only describe: PostgreSQL renders the answers (ADR 0009), and a test
-holds every answer against these schemas.
+`Task` describes the JSON object that `to_wire` makes of a row; a test holds each answer against it.
 """
 
+from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
+import orjson
 from pydantic import (
     AwareDatetime,
     BaseModel,
@@ -18,6 +19,7 @@ from pydantic import (
 )
 
 from src.models import limits
+from src.models.task import TaskRow
 from src.schemas.fields import (
     Description,
     DueAt,
@@ -31,55 +33,43 @@ from src.schemas.fields import (
 )
 
 READ_ONLY: Final = ("id", "user_id", "completed_at", "version", "created_at", "updated_at")
-"""The fields that the server decides."""
+"""The fields that the server sets."""
 
 _ABSENT: Final[Any] = None
 
 
 def _describe(schema: dict[str, Any]) -> None:
-    """Say in JSON Schema that the two due fields exclude each other."""
-    due = {name: {"type": "string"} for name in ("due_date", "due_at")}
-    schema["not"] = {"required": list(due), "properties": due}
-
-
-def _describe_new(schema: dict[str, Any], model: type[BaseModel]) -> None:
-    """Say the defaults in words only.
+    """Say in JSON Schema that the two due fields exclude each other; leave out the defaults.
 
     Generators of clients take a field with a `default` for one that is always there, and would
-    demand it of whoever creates a task.
+    make it required when creating a task.
     """
+    due = {name: {"type": "string"} for name in ("due_date", "due_at")}
+    schema["not"] = {"required": list(due), "properties": due}
+    for field in schema["properties"].values():
+        field.pop("default", None)
+
+
+def _describe_with_defaults(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    """Say the defaults in words."""
     _describe(schema)
     for name, field in model.model_fields.items():
         if not field.is_required():
             default = in_words(field.get_default(call_default_factory=True))
-            described = schema["properties"][name]
-            described.pop("default", None)
-            described["description"] += f" Default: {default}."
-
-
-def _describe_round_trip(schema: dict[str, Any]) -> None:
-    """Say that the read-only fields may be sent back, and that they are ignored."""
-    _describe(schema)
-    for field in schema["properties"].values():
-        field.pop("default", None)
-    for name in READ_ONLY:
-        schema["properties"][name] = {
-            "readOnly": True,
-            "description": "Accepted and ignored, so that what GET gave can be sent back.",
-        }
+            schema["properties"][name]["description"] += f" Default: {default}."
 
 
 class _TaskBody(BaseModel):
-    """What every body with fields of a task shares."""
+    """What all bodies with fields of a task share."""
 
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra=_describe)
 
-    @field_validator("due_at", check_fields=False)  # each body has its fields in the task's order
+    @field_validator("due_at", check_fields=False)  # each body lists its fields in the task's order
     @classmethod
     def _is_due_once(cls, due_at: DueAt, others: ValidationInfo) -> DueAt:
         if due_at is not None and others.data.get("due_date") is not None:
             raise broken_rule(
-                "two_due_fields", "excludes due_date: a task is due on a day or at an instant"
+                "two_due_fields", "must be null if due_date is set: a task has one due date"
             )
         return due_at
 
@@ -87,7 +77,7 @@ class _TaskBody(BaseModel):
 class TaskCreate(_TaskBody):
     """A new task. Only the title is required."""
 
-    model_config = ConfigDict(json_schema_extra=_describe_new)
+    model_config = ConfigDict(json_schema_extra=_describe_with_defaults)
 
     title: Title
     description: Description = None
@@ -99,9 +89,7 @@ class TaskCreate(_TaskBody):
 
 
 class _RoundTripBody(_TaskBody):
-    """A body that may be what GET gave, changed: the read-only fields in it are ignored."""
-
-    model_config = ConfigDict(json_schema_extra=_describe_round_trip)
+    """A body that may be a changed copy of what GET returned: read-only fields are ignored."""
 
     @model_validator(mode="before")
     @classmethod
@@ -112,7 +100,7 @@ class _RoundTripBody(_TaskBody):
 
 
 class TaskReplace(_RoundTripBody):
-    """A whole task: every writable field must be there. Read-only fields are ignored."""
+    """A whole task: all of these fields are required. Read-only fields are accepted and ignored."""
 
     title: Title
     description: Description
@@ -124,10 +112,10 @@ class TaskReplace(_RoundTripBody):
 
 
 class TaskUpdate(_RoundTripBody):
-    """A JSON merge patch (RFC 7396): what is absent stays as it is, null clears.
+    """A JSON merge patch (RFC 7396): absent fields stay as they are, null clears.
 
-    Only fields that can be null can be cleared. Setting one of `due_date` and `due_at` clears
-    the other. Read-only fields are ignored.
+    Only fields that can be null can be cleared. Setting one of `due_date` and `due_at` clears the
+    other. Read-only fields are accepted and ignored.
     """
 
     title: Title = _ABSENT
@@ -140,16 +128,16 @@ class TaskUpdate(_RoundTripBody):
 
 
 class TaskCompletion(BaseModel):
-    """Whether the task is to be completed or open."""
+    """Whether the task is completed."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    # Whoever tries the example expects it to complete.
+    # Whoever tries the example expects it to complete the task.
     is_completed: IsCompleted = Field(examples=[True])
 
 
 class Task(BaseModel):
-    """A task. Every key is always there; timestamps are in UTC, with `Z` and microseconds."""
+    """A task. Every field is always present. Timestamps are in UTC, with `Z` and six digits."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -159,7 +147,8 @@ class Task(BaseModel):
     description: Description
     is_completed: IsCompleted
     completed_at: AwareDatetime | None = Field(
-        description="When it was completed: kept when it is completed again, null when reopened.",
+        description="When the task was completed. Completing it again does not change this;"
+        " reopening clears it.",
         examples=[None],
     )
     priority: Priority
@@ -168,7 +157,8 @@ class Task(BaseModel):
     tags: Tags
     version: int = Field(
         ge=1,
-        description="The number of the change, among all of this user's, that last touched it.",
+        description="The version of the task. It increases with each change, and is unique among"
+        " the tasks of the user.",
         examples=[7],
     )
     created_at: AwareDatetime = Field(examples=["2026-12-01T09:30:00.000000Z"])
@@ -187,10 +177,10 @@ class TaskPage(BaseModel):
 
     items: list[Task]
     next_cursor: str | None = Field(
-        description="Send it as `cursor` for the page after this one. null: this is the last."
+        description="The `cursor` for the next page, or null on the last page."
     )
     total: int | None = Field(
-        description="How many tasks match the filters, if that was asked for."
+        description="How many tasks match the filters. null unless `include_total` is true."
     )
 
 
@@ -199,10 +189,58 @@ class TaskSummary(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    total: int = Field(ge=0, description="All of them.")
-    open: int = Field(ge=0, description="Those that are not completed.")
-    completed: int = Field(ge=0, description="Those that are.")
+    total: int = Field(ge=0, description="All tasks.")
+    open: int = Field(ge=0, description="Tasks that are not completed.")
+    completed: int = Field(ge=0, description="Tasks that are completed.")
     overdue: int = Field(
-        ge=0, description="Open, and its instant has passed, or its day has ended in `tz`."
+        ge=0,
+        description="Open tasks whose due instant has passed or whose due day has ended in `tz`.",
     )
-    due_today: int = Field(ge=0, description="Open, and due today in `tz`, overdue or not.")
+    due_today: int = Field(ge=0, description="Open tasks that are due today in `tz`.")
+
+
+def to_wire(task: TaskRow) -> dict[str, Any]:
+    """Give the JSON object of a task, for `to_json`."""
+    # A row is unpacked at once: for a list of a thousand, attributes would take twice as long.
+    (
+        id_,
+        user_id,
+        title,
+        description,
+        is_completed,
+        completed_at,
+        priority,
+        due_date,
+        due_at,
+        tags,
+        version,
+        created_at,
+        updated_at,
+    ) = task
+    return {
+        "id": id_,
+        "user_id": user_id,
+        "title": title,
+        "description": description,
+        "is_completed": is_completed,
+        "completed_at": completed_at and _instant(completed_at),
+        "priority": priority,
+        "due_date": due_date,
+        "due_at": due_at and _instant(due_at),
+        "tags": tags,
+        "version": version,
+        "created_at": _instant(created_at),
+        "updated_at": _instant(updated_at),
+    }
+
+
+def to_json(value: object) -> bytes:
+    """Write a value as JSON; instants in UTC with `Z`."""
+    return orjson.dumps(value, option=orjson.OPT_UTC_Z)
+
+
+def _instant(at: datetime) -> datetime | str:
+    """Write an instant in UTC with six digits. orjson does that itself, but for whole seconds."""
+    if at.tzinfo is not UTC:
+        at = at.astimezone(UTC)
+    return at if at.microsecond else f"{at.isoformat()[:19]}.000000Z"

@@ -1,42 +1,63 @@
-"""The operations on a user's tasks. Each runs one SQL statement and returns the thing, or raises.
+"""The operations on a user's tasks. Each runs one SQL statement and returns the result or raises.
 
-They know no HTTP. Every failure is one of `src.exceptions`. A task that is someone else's,
+They know no HTTP. Every failure is one of `src.exceptions`. A task that belongs to someone else,
 was deleted or never existed is `TaskNotFound`, always the same.
 """
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 from uuid import UUID
 
 from psycopg.errors import InvalidParameterValue
+from sqlalchemy import Executable
+from sqlalchemy.exc import DBAPIError
 from sqlmodel.ext.asyncio.session import AsyncSession
+from uuid6 import uuid7
 
-from src.database import Fetched, Statement, fetch, fetch_one, fetch_optional
-from src.exceptions import TaskExists, TaskNotFound, UnknownTimeZone, VersionMismatch
+from src.database import Effect, Outcome, run
+from src.exceptions import (
+    IdempotencyKeyReused,
+    TaskDeleted,
+    TaskExists,
+    TaskNotFound,
+    UnknownTimeZone,
+    VersionMismatch,
+)
+from src.models.task import TaskRow
 from src.schemas.query import TaskListQuery
-from src.schemas.task import TaskCreate, TaskReplace, TaskUpdate
-from src.services import creation, statements
-from src.services.creation import task_parameters
-from src.services.cursors import encode_cursor
-from src.services.documents import TaskDocument, TaskPage
-from src.services.pages import plan_page, time_and_zone
+from src.schemas.task import TaskCreate, TaskReplace, TaskSummary, TaskUpdate
+from src.services import listing, statements
+from src.services.idempotency import fingerprint_of, task_id_of
+from src.services.listing import Page
+
+_COLUMNS: Final = len(TaskRow._fields)
+
+
+class SavedTask(NamedTuple):
+    """A task after a request to create it, and whether this request created it."""
+
+    task: TaskRow
+    is_new: bool
 
 
 async def create_task(
     session: AsyncSession, user_id: str, task: TaskCreate, *, key: str | None = None
-) -> TaskDocument:
-    """Create a task: under a new id, a UUIDv7 (RFC 9562), or under the id of the `key`.
+) -> SavedTask:
+    """Create a task: under a new id, a UUIDv7 (RFC 9562), or under the id that the `key` gives.
 
-    With a key the request can be sent again: once its task is there, it is given as it is now.
+    With a key the request can be sent again: once its task exists, it is returned as it is now.
 
     Raises:
         TaskDeleted: the key's task was deleted.
-        IdempotencyKeyReused: the key has made a task from another body.
+        IdempotencyKeyReused: the key was used with another body.
     """
-    if key is None:
-        return await creation.create_new(session, user_id, task)
-    return await creation.create_by_key(session, user_id, task, key)
+    if key is not None:
+        return await _create_by_key(session, user_id, task, key)
+    # The id is fixed before the statement is first sent. That is what makes it idempotent.
+    parameters = _parameters(user_id, uuid7(), task.model_dump())
+    created = await run(session, statements.CREATE_TASK, parameters, Effect.IDEMPOTENT)
+    return SavedTask(_task(created), is_new=True)
 
 
 async def list_tasks(
@@ -46,45 +67,45 @@ async def list_tasks(
     *,
     now: datetime,
     seen: frozenset[int] = frozenset(),
-) -> TaskPage:
-    """Read one page of the user's tasks, by keyset: a row that is left alone is seen exactly
-    once, whatever else is written meanwhile.
+) -> Page:
+    """Read one page of the user's tasks, by keyset pagination: a task that is not changed
+    meanwhile is seen exactly once.
+
+    If the list is at one of the versions in `seen`, the page has no tasks.
 
     Raises:
-        CursorMismatch: the cursor was not made for this user, these filters and this sort.
-        UnknownTimeZone: the database does not know the zone.
+        CursorMismatch: the cursor belongs to another user, filter or sort.
+        UnknownTimeZone: the database does not know the time zone.
     """
-    shape, parameters = plan_page(user_id, query, now)
-    # What the present time decides is not what the list's version tells: it is always read.
-    parameters["versions"] = [] if query.depends_on_time else list(seen)
-    row = await _fetch_zoned(session, statements.list_tasks(shape), parameters)
-    version, items, keys, total = row
-    next_cursor = keys and encode_cursor(keys, user_id=user_id, query=query.identity)
-    return TaskPage(None if query.depends_on_time else version, items, next_cursor, total)
+    statement, parameters = listing.list_tasks(user_id, query, now=now, seen=seen)
+    outcome = await _run_with_zone(session, statement, parameters)
+    return listing.page_of(outcome.rows, user_id, query)
 
 
-async def get_summary(session: AsyncSession, user_id: str, *, tz: str, now: datetime) -> bytes:
-    """Count the user's tasks, those due today in the zone included. Gives the wire's JSON.
+async def get_summary(
+    session: AsyncSession, user_id: str, *, tz: str, now: datetime
+) -> TaskSummary:
+    """Count the user's tasks, including those due today in the time zone.
 
     Raises:
-        UnknownTimeZone: the database does not know the zone.
+        UnknownTimeZone: the database does not know the time zone.
     """
-    parameters = {"the_user": user_id, **time_and_zone(now, tz)}
-    (counts,) = await _fetch_zoned(session, statements.GET_SUMMARY, parameters)
-    return bytes(counts)
+    parameters = {"the_user": user_id, **listing.time_parameters(now, tz)}
+    counts = await _run_with_zone(session, listing.GET_SUMMARY, parameters)
+    (row,) = counts.rows
+    return TaskSummary.model_validate(row._mapping)  # noqa: SLF001 — its documented name
 
 
-async def get_task(session: AsyncSession, user_id: str, task_id: UUID) -> TaskDocument:
+async def get_task(session: AsyncSession, user_id: str, task_id: UUID) -> TaskRow:
     """Read one task.
 
     Raises:
         TaskNotFound: the user has no such task.
     """
-    parameters = task_parameters(user_id, task_id, {})
-    row = await fetch_optional(session, statements.GET_TASK, parameters, is_repeatable=True)
-    if row is None:
+    found = await run(session, statements.GET_TASK, _parameters(user_id, task_id), Effect.READ)
+    if not found.rows:
         raise TaskNotFound
-    return TaskDocument(task_id, *row)
+    return _task(found)
 
 
 async def replace_task(
@@ -96,25 +117,26 @@ async def replace_task(
     if_match: frozenset[int] | None = None,
     must_be_new: bool = False,
     must_exist: bool = False,
-) -> TaskDocument:
+) -> SavedTask:
     """Set every writable field. If it `must_be_new`, create the task under this id instead.
 
-    A task that was deleted can be created again, and then was never deleted. Whoever asks
-    for both, that it is new and that it exists, is told which of the two does not hold.
+    A deleted task can be created again, and then counts as never deleted. If the caller requires
+    both, that the task is new and that it exists, the error tells which of the two is not so.
 
     Raises:
         TaskNotFound: the user has no such task.
-        VersionMismatch: it is at none of the versions in `if_match`.
+        VersionMismatch: the task is at none of the versions in `if_match`.
         TaskExists: it had to be new.
     """
     if must_be_new and must_exist:
         current = await get_task(session, user_id, task_id)
         # In the order of RFC 9110, section 13.2.2.
         is_outdated = if_match is not None and current.version not in if_match
-        raise (VersionMismatch if is_outdated else TaskExists)(current.version, current.body)
+        raise (VersionMismatch if is_outdated else TaskExists)(current)
     if must_be_new:
-        return await creation.create_by_id(session, user_id, task_id, task)
-    return await _set_fields(session, user_id, task_id, task.model_dump(), if_match)
+        return await _create_by_id(session, user_id, task_id, task)
+    replaced = await _set_fields(session, user_id, task_id, task.model_dump(), if_match)
+    return SavedTask(replaced, is_new=False)
 
 
 async def update_task(
@@ -124,16 +146,21 @@ async def update_task(
     changes: TaskUpdate,
     *,
     if_match: frozenset[int] | None = None,
-) -> TaskDocument:
-    """Merge `changes` into the task (RFC 7396): what is absent stays, null clears.
+) -> TaskRow:
+    """Merge `changes` into the task (RFC 7396). An empty patch writes nothing.
 
     A task is due on a day or at an instant, so setting one clears the other.
 
     Raises:
         TaskNotFound: the user has no such task.
-        VersionMismatch: it is at none of the versions in `if_match`.
+        VersionMismatch: the task is at none of the versions in `if_match`.
     """
     values = changes.model_dump(exclude_unset=True)
+    if not values:
+        task = await get_task(session, user_id, task_id)
+        if if_match is not None and task.version not in if_match:
+            raise VersionMismatch(task)
+        return task
     for due, other in (("due_date", "due_at"), ("due_at", "due_date")):
         if values.get(due) is not None:
             values[other] = None
@@ -147,19 +174,20 @@ async def complete_task(
     *,
     is_completed: bool | None,
     if_match: frozenset[int] | None = None,
-) -> TaskDocument:
-    """Complete the task, or reopen it; with None, whichever it is not yet, atomically.
+) -> TaskRow:
+    """Complete the task, or reopen it; with None, toggle it atomically.
 
     Raises:
         TaskNotFound: the user has no such task.
-        VersionMismatch: it is at none of the versions in `if_match`.
+        VersionMismatch: the task is at none of the versions in `if_match`.
     """
     if is_completed is not None:
         values = {"is_completed": is_completed}
         return await _set_fields(session, user_id, task_id, values, if_match)
-    statement = statements.TOGGLE_TASK[if_match is not None]
-    parameters = task_parameters(user_id, task_id, {})
-    return await _change_task(session, statement, parameters, if_match, is_absolute=False)
+    statement = statements.toggle_task(is_conditional=if_match is not None)
+    return await _change_task(
+        session, statement, _parameters(user_id, task_id), if_match, Effect.NOT_REPEATABLE
+    )
 
 
 async def delete_task(
@@ -172,15 +200,48 @@ async def delete_task(
     """Delete the task for good. Its id and the time remain, as a tombstone.
 
     Raises:
-        TaskNotFound: the user has no such task (any more).
-        VersionMismatch: it is at none of the versions in `if_match`.
+        TaskNotFound: the user has no such task.
+        VersionMismatch: the task is at none of the versions in `if_match`.
     """
-    statement = statements.DELETE_TASK[if_match is not None]
-    parameters = task_parameters(user_id, task_id, {})
-    row, is_repeated = await _write(session, statement, parameters, if_match)
-    # If an earlier try may have deleted it, to find nothing is to have succeeded.
-    if row is None and not is_repeated:
-        await _refuse(session, parameters, if_match)
+    statement = statements.delete_task(is_conditional=if_match is not None)
+    parameters = _parameters(user_id, task_id)
+    deleted = await _write(session, statement, parameters, if_match, Effect.IDEMPOTENT)
+    # If an earlier attempt may have deleted it, finding nothing is success.
+    if not deleted.rows and not deleted.may_have_run_before:
+        await _raise_no_match(session, parameters, if_match)
+
+
+async def _create_by_key(
+    session: AsyncSession, user_id: str, task: TaskCreate, key: str
+) -> SavedTask:
+    """Create the task of this key, or return it as it is now.
+
+    A task that a lost attempt of this very request may have created counts as new. It may have
+    existed before, but that cannot be determined any more, and the client has not seen the answer.
+    """
+    parameters = _parameters(user_id, task_id_of(user_id, key), task.model_dump())
+    parameters["the_fingerprint"] = fingerprint_of(task)
+    found = await run(session, statements.CREATE_TASK_BY_KEY, parameters, Effect.IDEMPOTENT)
+    if not found.rows:
+        raise TaskDeleted
+    (row,) = found.rows
+    if not row.is_same:
+        raise IdempotencyKeyReused
+    return SavedTask(_task(found), is_new=row.is_new or found.may_have_run_before)
+
+
+async def _create_by_id(
+    session: AsyncSession, user_id: str, task_id: UUID, task: TaskReplace
+) -> SavedTask:
+    """Create the task under the client's id, which a deleted task may have had."""
+    parameters = _parameters(user_id, task_id, task.model_dump())
+    parameters["the_fingerprint"] = None
+    # A second attempt could not tell its own task from another one.
+    found = await run(session, statements.CREATE_TASK_BY_ID, parameters, Effect.NOT_REPEATABLE)
+    (row,) = found.rows
+    if not row.is_new:
+        raise TaskExists(_task(found))
+    return SavedTask(_task(found), is_new=True)
 
 
 async def _set_fields(
@@ -189,55 +250,68 @@ async def _set_fields(
     task_id: UUID,
     values: Mapping[str, Any],
     if_match: frozenset[int] | None,
-) -> TaskDocument:
-    statement = statements.update_task(frozenset(values), conditional=if_match is not None)
-    parameters = task_parameters(user_id, task_id, values)
-    return await _change_task(session, statement, parameters, if_match)
+) -> TaskRow:
+    statement = statements.update_task(frozenset(values), is_conditional=if_match is not None)
+    parameters = _parameters(user_id, task_id, values)
+    return await _change_task(session, statement, parameters, if_match, Effect.IDEMPOTENT)
 
 
 async def _change_task(
     session: AsyncSession,
-    statement: Statement,
+    statement: Executable,
     parameters: dict[str, Any],
     if_match: frozenset[int] | None,
-    *,
-    is_absolute: bool = True,
-) -> TaskDocument:
-    row, _ = await _write(session, statement, parameters, if_match, is_absolute=is_absolute)
-    if row is None:
-        await _refuse(session, parameters, if_match)
-    return TaskDocument(parameters["the_task"], *row)
+    effect: Effect,
+) -> TaskRow:
+    changed = await _write(session, statement, parameters, if_match, effect)
+    if not changed.rows:
+        await _raise_no_match(session, parameters, if_match)
+    return _task(changed)
 
 
 async def _write(
     session: AsyncSession,
-    statement: Statement,
+    statement: Executable,
     parameters: dict[str, Any],
     if_match: frozenset[int] | None,
-    *,
-    is_absolute: bool = True,
-) -> Fetched:
-    """Run a write on one task. It may be repeated if it depends on nothing but itself."""
+    effect: Effect,
+) -> Outcome:
+    """Run a write on one task. With `if_match`, a second attempt would conflict with the first."""
     if if_match is None:
-        return await fetch(session, statement, parameters, is_repeatable=is_absolute)
-    return await fetch(session, statement, parameters | {"versions": list(if_match)})
+        return await run(session, statement, parameters, effect)
+    parameters = parameters | {"versions": list(if_match)}
+    return await run(session, statement, parameters, Effect.NOT_REPEATABLE)
 
 
-async def _refuse(
+async def _raise_no_match(
     session: AsyncSession, parameters: dict[str, Any], if_match: frozenset[int] | None
 ) -> NoReturn:
-    """Tell why a write found nothing to write. Only a failed one looks again."""
+    """Raise the reason why a write matched no task. Only a failed write reads the task again."""
     if if_match is None:
         raise TaskNotFound
-    current = await get_task(session, parameters["the_user"], parameters["the_task"])
-    raise VersionMismatch(current.version, current.body)
+    raise VersionMismatch(await get_task(session, parameters["the_user"], parameters["the_task"]))
 
 
-async def _fetch_zoned(
-    session: AsyncSession, statement: Statement, parameters: dict[str, Any]
-) -> tuple[Any, ...]:
-    """Run a statement that names a zone. The database may have an older list of them."""
+async def _run_with_zone(
+    session: AsyncSession, statement: Executable, parameters: dict[str, Any]
+) -> Outcome:
+    """Run a statement that names a time zone. The database may have an older list of them."""
     try:
-        return await fetch_one(session, statement, parameters, is_repeatable=True)
-    except InvalidParameterValue:
-        raise UnknownTimeZone from None
+        return await run(session, statement, parameters, Effect.READ)
+    except DBAPIError as error:
+        if isinstance(error.orig, InvalidParameterValue):
+            raise UnknownTimeZone from None
+        raise
+
+
+def _parameters(
+    user_id: str, task_id: UUID, values: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Name the task, and the new values of its fields."""
+    new = {f"new_{field}": value for field, value in (values or {}).items()}
+    return {"the_user": user_id, "the_task": task_id, **new}
+
+
+def _task(outcome: Outcome) -> TaskRow:
+    (row,) = outcome.rows
+    return TaskRow._make(row[:_COLUMNS])

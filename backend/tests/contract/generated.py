@@ -1,7 +1,7 @@
-"""What the code says, in the words of the documents.
+"""The parts of the documents that are generated from the code.
 
-A document holds it between `<!-- NAME:start -->` and `<!-- NAME:end -->`; `make contract`
-writes it there, and a test holds it there. The file of OpenAPI is generated as a whole.
+They stand between `<!-- NAME:start -->` and `<!-- NAME:end -->`. `make contract` writes them, and a
+test compares them. The OpenAPI document is generated as a whole.
 """
 
 import ast
@@ -17,12 +17,12 @@ from typing import Any, Final
 
 from pydantic import SecretStr
 
-from src.api.errors import VIOLATION_OF
-from src.api.kinds import KINDS
+from src.api.problems import RULES, Kind
 from src.api.violations import VIOLATIONS, violation
 from src.config import ROOT, Settings
 from src.main import create_app
 from src.models import limits
+from tests import http_edge
 
 SOURCES: Final = ROOT / "backend" / "src"
 CONTRACTS: Final = ROOT / "specs" / "002-backend-database" / "contracts"
@@ -54,7 +54,7 @@ def problems_table() -> str:
     """Make the two tables of codes: of the problems, and of the violations that a 422 lists."""
     kinds = _table(
         ("status", "code", "title", "what it says"),
-        [(str(kind.status), f"`{kind.code}`", kind.title, kind.detail) for kind in KINDS],
+        [(str(kind.status), f"`{kind.code}`", kind.title, kind.detail) for kind in Kind],
     )
     violations = _table(
         ("code", "what it says"),
@@ -63,7 +63,9 @@ def problems_table() -> str:
     return f"{kinds}\n\nThe codes in `errors`:\n\n{violations}"
 
 
-BLOCKS: Final = MappingProxyType({"limits": limits_table, "problems": problems_table})
+BLOCKS: Final = MappingProxyType(
+    {"limits": limits_table, "problems": problems_table, "http_edge": http_edge.table}
+)
 
 
 def documents() -> Iterator[tuple[Path, str]]:
@@ -127,8 +129,8 @@ def _violations() -> dict[str, list[str]]:
     """Give every code that an entry of `errors` can have, each with its details."""
     found: dict[str, list[str]] = {}
     for code, detail in (*VIOLATIONS.values(), *_own_rules(), *_failures(), _unforeseen()):
-        # The rules of ours come with their own code: what passes it on names none.
-        if "{" not in code and detail not in found.setdefault(code, []):
+        # Some pass on what a rule says: they have no text of their own.
+        if not detail.startswith("{") and detail not in found.setdefault(code, []):
             found[code].append(detail)
     return found
 
@@ -140,15 +142,15 @@ def _own_rules() -> Iterator[tuple[str, str]]:
             if not (isinstance(call, ast.Call) and getattr(call.func, "id", "") == "broken_rule"):
                 continue
             name = ".".join(path.relative_to(SOURCES.parent).with_suffix("").parts)
-            # Our own source, in its own module: an f-string there shows its limits.
+            # Evaluated in its own module, an f-string shows its limits.
             words = vars(importlib.import_module(name))
             code, detail = (eval(ast.unparse(part), words) for part in call.args)  # noqa: S307
             yield code, detail
 
 
 def _failures() -> Iterator[tuple[str, str]]:
-    """Give the failures of the domain that are told as a violation, not as a problem."""
-    for failure, (_, detail) in VIOLATION_OF.items():
+    """Give the failures of the domain that break a rule."""
+    for failure, (_, detail) in RULES.items():
         yield failure.code, detail
 
 

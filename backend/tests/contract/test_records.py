@@ -106,7 +106,9 @@ class TestRecords:
         assert isinstance(front["date"], date)
         assert front["title"]
         assert front["files"]
-        assert not [name for name in front["files"] if not (ROOT / name).exists()]
+        # Older records name the files of their time.
+        is_newest = path == records()[-1]
+        assert not [name for name in front["files"] if is_newest and not (ROOT / name).exists()]
         assert headings(match[2], 2) == ["Asked", "Built", "Verified"]
 
 

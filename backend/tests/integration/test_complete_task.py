@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from src.api.kinds import INVALID_REQUEST
+from src.api.problems import Kind
 from tests.builders import create, path_of, problem
 
 pytestmark = pytest.mark.anyio
@@ -80,7 +80,7 @@ class TestCompleteTask:
             (b'{"is_completed":null}', "/is_completed", "wrong_type", "must be true or false"),
             (b'{"is_completed":1}', "/is_completed", "wrong_type", "must be true or false"),
             (b'{"is_completed":"true"}', "/is_completed", "wrong_type", "must be true or false"),
-            (b'{"is_completed":true,"title":"x"}', "/title", "unknown", "is not known here"),
+            (b'{"is_completed":true,"title":"x"}', "/title", "unknown", "unknown field"),
         ],
     )
     async def test_a_body_that_names_no_state_is_refused_and_toggles_nothing(
@@ -101,7 +101,7 @@ class TestCompleteTask:
         assert answer.status_code == 422
         assert answer.json() == problem(
             answer,
-            INVALID_REQUEST,
+            Kind.INVALID_REQUEST,
             errors=[{"pointer": pointer, "code": code, "detail": detail}],
         )
         assert (await client.get(path_of(task))).json() == task

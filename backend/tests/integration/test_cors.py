@@ -8,6 +8,7 @@ import pytest
 from fastapi import FastAPI
 
 from tests.builders import create, path_of, tasks_of
+from tests.conftest import BASE_URL
 from tests.processes import serving
 
 pytestmark = pytest.mark.anyio
@@ -40,9 +41,7 @@ def names(value: str) -> set[str]:
 
 async def ask_first(app: FastAPI, origin: str, method: str, headers: str) -> httpx.Response:
     """Do what a browser does before a request that a plain form could not make."""
-    async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(app), base_url="http://test"
-    ) as browser:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE_URL) as browser:
         return await browser.options(
             tasks_of("alice"),
             headers={

@@ -5,7 +5,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from src.api.kinds import INVALID_REQUEST
+from src.api.problems import Kind
 from src.schemas.task import READ_ONLY
 from tests.builders import create, problem, tasks_of
 
@@ -154,7 +154,7 @@ class TestCreateTask:
         assert answer.status_code == 422
         assert answer.json() == problem(
             answer,
-            INVALID_REQUEST,
+            Kind.INVALID_REQUEST,
             errors=[
                 {"pointer": "/title", "code": "wrong_type", "detail": "must be a string"},
                 {"pointer": "/description", "code": "wrong_type", "detail": "must be a string"},
@@ -173,11 +173,11 @@ class TestCreateTask:
     ) -> None:
         task = await create(client, user)
         read_only = ("read_only", "is set by the server")
-        under_own_id = "; PUT with If-None-Match: * creates under your own id"
+        choose = "; to choose the id, use PUT with If-None-Match: *"
         refusals = {
-            "id": ("read_only", f"is set by the server{under_own_id}"),
+            "id": ("read_only", f"is set by the server{choose}"),
             **dict.fromkeys(READ_ONLY[1:], read_only),
-            "colour": ("unknown", "is not known here"),
+            "colour": ("unknown", "unknown field"),
         }
 
         answer = await client.post(tasks_of(user), json={**task, "colour": "red"})
@@ -185,7 +185,7 @@ class TestCreateTask:
         assert answer.status_code == 422
         assert answer.json() == problem(
             answer,
-            INVALID_REQUEST,
+            Kind.INVALID_REQUEST,
             errors=[
                 {"pointer": f"/{name}", "code": code, "detail": detail}
                 for name, (code, detail) in refusals.items()
@@ -201,12 +201,12 @@ class TestCreateTask:
         assert answer.status_code == 422
         assert answer.json() == problem(
             answer,
-            INVALID_REQUEST,
+            Kind.INVALID_REQUEST,
             errors=[
                 {
                     "pointer": "/due_at",
                     "code": "two_due_fields",
-                    "detail": "excludes due_date: a task is due on a day or at an instant",
+                    "detail": "must be null if due_date is set: a task has one due date",
                 }
             ],
         )

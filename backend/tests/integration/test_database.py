@@ -1,8 +1,6 @@
-"""The app and its database, when things go wrong: no session leaks, nothing hangs, all recovers."""
+"""The app and its database when things go wrong: nothing leaks, nothing hangs, all recovers."""
 
 import asyncio
-import gc
-import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,12 +11,8 @@ import psycopg
 import pytest
 from fastapi import FastAPI
 from psycopg.sql import SQL, Identifier, Literal
-from sqlalchemy import Select, literal, select
 
-from src import retry
-from src.connections import PooledConnection, is_dead
-from src.database import Statement
-from src.services import statements
+from src.database import MAX_ATTEMPTS
 from tests.builders import NO_TASK, ON_ONE_TASK, create, path_of, send, tasks_of
 from tests.processes import PATIENCE, serving, until
 from tests.wire import Fault, Wire
@@ -38,20 +32,21 @@ async def every_operation(
     )
 
 
-def pool_of(app: FastAPI) -> dict[str, int]:
-    """What the pool says of itself, with what it leaves out because it is zero."""
-    stats = app.state.database._pool.get_stats()  # noqa: SLF001 — the figures have no other door
-    return {"requests_waiting": 0, **stats}
+def connections_of(app: FastAPI) -> tuple[int, int]:
+    """How many connections of the pool are in use, and how many are idle."""
+    pool = app.state.database.engine.pool
+    return pool.checkedout(), pool.checkedin()
 
 
-async def is_at_rest(app: FastAPI, connections: int) -> None:
-    """Wait until the pool has this many connections, all of them idle."""
+def waiting_in(app: FastAPI) -> int:
+    """How many requests wait for a connection."""
+    waiting: int = app.state.database.limiter.waiting
+    return waiting
 
-    def at_rest() -> bool:
-        pool = pool_of(app)
-        return pool["pool_size"] == pool["pool_available"] == connections
 
-    await until(at_rest)
+async def is_at_rest(app: FastAPI) -> None:
+    """Wait until no request has or waits for a connection."""
+    await until(lambda: connections_of(app)[0] == waiting_in(app) == 0)
 
 
 class Administrator:
@@ -150,7 +145,7 @@ class TestSessions:
     @pytest.mark.requirement("FR-031")
     async def test_none_leaks_whatever_the_answer(self, database_url: str, user: str) -> None:
         async with serving(database_url, db_pool_size=2) as (app, client):
-            await is_at_rest(app, 2)
+            await is_at_rest(app)
             task = await create(client, user)
             answers = []
             for _ in range(3):  # more often than there are connections
@@ -160,7 +155,7 @@ class TestSessions:
 
             statuses = {answer.status_code for answer in answers}
             assert statuses == {200, 201, 204, 304, 404, 412, 422}
-            await is_at_rest(app, 2)
+            await is_at_rest(app)
             assert (await client.get(tasks_of(user))).status_code == 200
 
     @pytest.mark.requirement("FR-031")
@@ -171,13 +166,13 @@ class TestSessions:
             raise RuntimeError
 
         async with serving(database_url, db_pool_size=2) as (app, client):
-            await is_at_rest(app, 2)
+            await is_at_rest(app)
             with monkeypatch.context() as patch:
                 patch.setattr("src.api.v1.tasks.list_response", fail)  # the statement has run
                 answers = [await client.get(tasks_of(user)) for _ in range(5)]
 
             assert [answer.status_code for answer in answers] == [500] * 5
-            await is_at_rest(app, 2)
+            await is_at_rest(app)
             assert (await client.get(tasks_of(user))).status_code == 200
 
     @pytest.mark.requirement("FR-031")
@@ -185,14 +180,14 @@ class TestSessions:
         self, database_url: str, administrator: Administrator, user: str
     ) -> None:
         async with serving(database_url, db_pool_size=2) as (app, client):
-            await is_at_rest(app, 2)
+            await is_at_rest(app)
             task = await create(client, user)
             for _ in range(3):
                 administrator.locks_the_list_of(user)
                 async with under_way(lambda: rename(client, task), times=2):
                     await until(lambda: administrator.sees_waiting(2))
                 administrator.unlocks()
-                await is_at_rest(app, 2)
+                await is_at_rest(app)
 
             # The statements are cancelled as well: nothing was written behind the client's back.
             assert (await client.get(path_of(task))).json() == task
@@ -202,18 +197,18 @@ class TestSessions:
         self, database_url: str, administrator: Administrator, user: str
     ) -> None:
         async with serving(database_url, db_pool_size=1) as (app, client):
-            await is_at_rest(app, 1)
+            await is_at_rest(app)
             task = await create(client, user)
             administrator.locks_the_list_of(user)
             async with under_way(lambda: rename(client, task)) as (running,):
                 await until(lambda: administrator.sees_waiting(1))
                 async with under_way(lambda: rename(client, task), times=5):
-                    await until(lambda: pool_of(app)["requests_waiting"] == 5)
+                    await until(lambda: waiting_in(app) == 5)
                 administrator.unlocks()
 
                 assert (await running).json()["version"] == task["version"] + 1
-            await is_at_rest(app, 1)
-            assert pool_of(app)["requests_waiting"] == 0
+            await is_at_rest(app)
+            assert waiting_in(app) == 0
             assert (await client.get(path_of(task))).json()["version"] == task["version"] + 1
 
 
@@ -234,7 +229,7 @@ class TestTerminatedConnections:
                 administrator.unlocks()
                 await asyncio.gather(*writers)
             for _ in range(20):
-                await is_at_rest(app, 8)
+                await is_at_rest(app)
                 await administrator.terminates_all_connections()
 
                 answers = await asyncio.gather(
@@ -248,7 +243,7 @@ class TestTerminatedConnections:
         self, database_url: str, administrator: Administrator, user: str
     ) -> None:
         async with serving(database_url, db_pool_size=2, db_pool_timeout=5) as (app, client):
-            await is_at_rest(app, 2)
+            await is_at_rest(app)
             task = await create(client, user)
             for done in range(3):  # more often than there are connections
                 administrator.locks_the_list_of(user)
@@ -261,37 +256,37 @@ class TestTerminatedConnections:
 
                 assert versions == {2 + 2 * done, 3 + 2 * done}
                 assert (await client.get(path_of(task))).status_code == 200
-                await is_at_rest(app, 2)
+                await is_at_rest(app)
 
     @pytest.mark.requirement("FR-029", "FR-058")
     async def test_are_reported_if_they_do_not_stop(
         self, database_url: str, administrator: Administrator, user: str
     ) -> None:
         async with serving(database_url, db_pool_size=2) as (app, client):
-            await is_at_rest(app, 2)
+            await is_at_rest(app)
             task = await create(client, user)
             administrator.locks_the_list_of(user)
             async with under_way(lambda: rename(client, task), times=2) as writers:
-                for _ in range(retry.TRIES):
+                for _ in range(MAX_ATTEMPTS):
                     await until(lambda: administrator.sees_waiting(2))
                     await administrator.terminates_all_connections()
                 assert all([is_unavailable(await writer) for writer in writers])
             administrator.unlocks()
 
             assert (await client.get(path_of(task))).json() == task
-            await is_at_rest(app, 2)
+            await is_at_rest(app)
 
     @pytest.mark.requirement("FR-029", "FR-031", "FR-061")
     async def test_that_broke_without_a_word_leave_their_places_in_the_pool(
         self, wire: Wire, user: str
     ) -> None:
         async with serving(wire.url, db_pool_size=2) as (app, client):
-            await is_at_rest(app, 2)
+            await client.get(tasks_of(user))
             for _ in range(3):  # more often than there are connections
-                wire.faults.extend([Fault.LOST] * retry.TRIES)
+                wire.faults.extend([Fault.LOST] * MAX_ATTEMPTS)
                 assert is_unavailable(await client.get(tasks_of(user)))
 
-                await is_at_rest(app, 2)
+                await is_at_rest(app)
                 assert (await client.get(tasks_of(user))).status_code == 200
 
 
@@ -311,72 +306,10 @@ class TestAPreparedPlan:
             for _ in range(10):
                 assert await statuses() == {200}
             with psycopg.connect(database_url) as connection:
-                connection.execute("ALTER TABLE tasks ALTER COLUMN version TYPE numeric")
+                connection.execute("ALTER TABLE tasks ALTER COLUMN description TYPE varchar(2000)")
 
-            # One request, alone: its later tries get connections that are no better.
+            # One request, alone: its later attempts get connections that are no better.
             assert (await client.get(path)).status_code == 200
-
-
-class TestAStatement:
-    @pytest.mark.requirement("FR-064")
-    def test_keeps_its_text_and_nothing_that_it_was_built_from(self) -> None:
-        built: list[weakref.ref[Any]] = []
-
-        def build() -> Select[Any]:
-            select_one = select(literal(1))
-            built.append(weakref.ref(select_one))
-            return select_one
-
-        statement = Statement(build)
-        first, again = statement.compiled, statement.compiled
-        gc.collect()
-
-        assert first is again
-        assert [kept() for kept in built] == [None]
-
-    @pytest.mark.requirement("FR-064")
-    def test_of_a_list_is_kept_only_for_so_many_shapes(self) -> None:
-        kept = statements.list_tasks.cache_parameters()["maxsize"]
-
-        assert kept is not None
-        assert kept <= 1000
-
-
-class TestAnIdleConnection:
-    @pytest.mark.requirement("FR-029")
-    async def test_is_refused_if_the_server_has_closed_it(
-        self, database_url: str, administrator: Administrator
-    ) -> None:
-        async with await psycopg.AsyncConnection.connect(
-            database_url, autocommit=True, application_name="task-api"
-        ) as connection:
-            await administrator.terminates_all_connections()
-
-            assert is_dead(connection)
-            assert connection.closed
-
-    @pytest.mark.requirement("FR-029", "FR-030")
-    async def test_is_checked_without_a_round_trip(self, wire: Wire) -> None:
-        async with await psycopg.AsyncConnection.connect(wire.url, autocommit=True) as connection:
-            await connection.execute("SELECT 1")
-            wire.flights.clear()
-
-            assert not is_dead(connection)
-            assert wire.flights == []
-            assert not connection.closed
-
-
-class TestAPooledConnection:
-    @pytest.mark.requirement("FR-031")
-    async def test_ends_a_transaction_that_was_left_open(self, database_url: str) -> None:
-        async with await PooledConnection.connect(database_url, autocommit=True) as connection:
-            await connection.execute("BEGIN")
-            await connection.execute("CREATE TABLE left_open ()")
-
-            await connection.rollback()
-
-            found = await connection.execute("SELECT to_regclass('left_open')")
-            assert await found.fetchone() == (None,)
 
 
 class TestADatabaseThatIsDown:
@@ -385,7 +318,7 @@ class TestADatabaseThatIsDown:
         self, wire: Wire, user: str
     ) -> None:
         async with serving(wire.url, db_pool_size=2, db_pool_timeout=0.1) as (app, client):
-            await is_at_rest(app, 2)
+            await is_at_rest(app)
             task = await create(client, user)
             await wire.refuse()
 
@@ -410,19 +343,49 @@ class TestADatabaseThatIsDown:
             await until_it_answers(client, tasks_of(user))
 
     @pytest.mark.requirement("FR-029")
-    async def test_is_reached_at_once_when_the_outage_was_long(
-        self, wire: Wire, user: str, monkeypatch: pytest.MonkeyPatch
+    async def test_is_reached_at_once_however_many_requests_came_meanwhile(
+        self, wire: Wire, user: str
     ) -> None:
-        monkeypatch.setattr("src.database.RECONNECT_TIMEOUT", 0.1)
-        async with serving(wire.url, db_pool_size=1, db_pool_timeout=2) as (app, client):
-            await is_at_rest(app, 1)
+        settings = {"db_pool_size": 2, "db_pool_max_waiting": 20}
+        async with serving(wire.url, **settings) as (app, client):
+            task = await create(client, user)
             await wire.refuse()
-            assert is_unavailable(await client.get(tasks_of(user)))
-            await until(lambda: pool_of(app)["pool_size"] == 0)  # it has given up by itself
+            for _ in range(5):
+                answers = await asyncio.gather(*(client.get(path_of(task)) for _ in range(100)))
+                assert all(map(is_unavailable, answers))
 
             await wire.listen()
 
-            assert (await client.get(tasks_of(user))).status_code == 200
+            assert (await client.get(path_of(task))).json() == task
+            await is_at_rest(app)
+
+
+class TestADatabaseThatWakesUp:
+    """It takes a connection at once, but answers only when it is awake, as Neon's does."""
+
+    @pytest.mark.requirement("FR-029")
+    async def test_costs_time_and_no_error(self, wire: Wire, user: str) -> None:
+        async with serving(wire.url, db_pool_size=4) as (_, client):
+            wire.hold()
+            async with under_way(lambda: client.get(tasks_of(user)), times=4) as requests:
+                await until(lambda: len(wire.connections) == 4)
+                wire.release()
+
+                assert [(await request).status_code for request in requests] == [200] * 4
+
+    @pytest.mark.requirement("FR-029")
+    async def test_is_waited_for_no_longer_than_the_setting_says(
+        self, wire: Wire, user: str
+    ) -> None:
+        async with serving(wire.url, db_pool_size=1, db_connect_timeout=2) as (app, client):
+            wire.hold()
+            async with under_way(lambda: client.get(tasks_of(user))) as (request,):
+                answered, _ = await asyncio.wait([request], timeout=20)
+                wire.release()
+
+                assert answered, "the request waits for as long as the database sleeps"
+                assert is_unavailable(await request)
+            await is_at_rest(app)
 
 
 async def until_it_answers(client: httpx.AsyncClient, path: str) -> None:
@@ -440,7 +403,7 @@ class TestADatabaseThatHangs:
     @pytest.mark.requirement("FR-029")
     async def test_is_reported_by_the_request_that_it_caught(self, wire: Wire, user: str) -> None:
         async with serving(wire.url, db_pool_size=1) as (app, client):
-            await is_at_rest(app, 1)
+            await client.get(tasks_of(user))  # so that there is a connection
             wire.hold()
             async with under_way(lambda: client.get(tasks_of(user))) as (running,):
                 answered, _ = await asyncio.wait([running], timeout=20)
@@ -449,15 +412,15 @@ class TestADatabaseThatHangs:
 
                 assert answered, "the request hangs for as long as its database does"
                 assert is_unavailable(answer)
-            await is_at_rest(app, 1)
+            await is_at_rest(app)
 
     @pytest.mark.requirement("FR-029")
     async def test_is_reported_to_the_requests_that_come_after(self, wire: Wire, user: str) -> None:
         async with serving(wire.url, db_pool_size=1, db_pool_timeout=0.1) as (app, client):
-            await is_at_rest(app, 1)
+            await client.get(tasks_of(user))  # so that there is a connection
             wire.hold()
             async with under_way(lambda: client.get(tasks_of(user))) as (running,):
-                await until(lambda: pool_of(app)["pool_available"] == 0)
+                await until(lambda: connections_of(app)[0] == 1)
 
                 assert is_unavailable(await client.get(tasks_of(user)))
                 assert is_unavailable(await client.get("/health/ready"))
@@ -465,7 +428,7 @@ class TestADatabaseThatHangs:
 
                 wire.release()
                 assert (await running).is_success
-            await is_at_rest(app, 1)
+            await is_at_rest(app)
 
 
 class TestADatabaseThatIsSlow:
@@ -476,7 +439,7 @@ class TestADatabaseThatIsSlow:
     ) -> None:
         administrator.limits(limit, "50ms")
         async with serving(database_url, db_pool_size=2) as (app, client):
-            await is_at_rest(app, 2)
+            await is_at_rest(app)
             task = await create(client, user)
             administrator.locks_the_list_of(user)
 
@@ -484,7 +447,7 @@ class TestADatabaseThatIsSlow:
 
             administrator.unlocks()
             assert (await rename(client, task)).status_code == 200
-            await is_at_rest(app, 2)
+            await is_at_rest(app)
 
 
 class TestAFullPool:
@@ -493,7 +456,7 @@ class TestAFullPool:
         self, database_url: str, administrator: Administrator, user: str, other_user: str
     ) -> None:
         async with serving(database_url, db_pool_size=2, db_pool_timeout=0.1) as (app, client):
-            await is_at_rest(app, 2)
+            await is_at_rest(app)
             task = await create(client, user)
             administrator.locks_the_list_of(user)
             async with under_way(lambda: rename(client, task), times=2) as writers:
@@ -510,14 +473,14 @@ class TestAFullPool:
     ) -> None:
         settings = {"db_pool_size": 1, "db_pool_max_waiting": 3}
         async with serving(database_url, **settings) as (app, client):
-            await is_at_rest(app, 1)
+            await is_at_rest(app)
             task = await create(client, user)
             administrator.locks_the_list_of(user)
             async with (
                 under_way(lambda: rename(client, task)) as running,
                 under_way(lambda: rename(client, task), times=3) as waiting,
             ):
-                await until(lambda: pool_of(app)["requests_waiting"] == 3)
+                await until(lambda: waiting_in(app) == 3)
 
                 assert is_unavailable(await client.get(tasks_of(user)))
                 assert not any(request.done() for request in (*running, *waiting))
@@ -531,13 +494,13 @@ class TestAFullPool:
         self, database_url: str, administrator: Administrator, user: str
     ) -> None:
         async with serving(database_url, db_pool_size=1) as (app, client):
-            await is_at_rest(app, 1)
+            await is_at_rest(app)
             await create(client, user)
             administrator.locks_the_list_of(user)
             requests = []
             for position in range(10):
                 requests.append(asyncio.ensure_future(create(client, user, title=f"{position}")))
-                await until(lambda: pool_of(app)["requests_waiting"] == position)  # noqa: B023 — awaited
+                await until(lambda: waiting_in(app) == position)  # noqa: B023 — awaited
             administrator.unlocks()
             tasks = await asyncio.gather(*requests)
 

@@ -6,7 +6,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from src.api.kinds import TASK_NOT_FOUND
+from src.api.problems import Kind
 from tests.builders import create, path_of, problem, rows_of, tasks_of
 
 pytestmark = pytest.mark.anyio
@@ -61,7 +61,7 @@ class TestDeleteTask:
         again = await client.delete(path_of(task))
 
         assert again.status_code == 404
-        assert again.json() == problem(again, TASK_NOT_FOUND)
+        assert again.json() == problem(again, Kind.TASK_NOT_FOUND)
         assert rows_of(shared_database_url, user) == before
 
     @pytest.mark.requirement("FR-007", "FR-018")

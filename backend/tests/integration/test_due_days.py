@@ -14,8 +14,8 @@ import httpx
 import psycopg
 import pytest
 
-from src.schemas.parameters import time_zones
-from src.services.pages import time_and_zone
+from src.schemas.query import time_zones
+from src.services.listing import time_parameters
 from tests import model
 from tests.builders import tasks_of
 
@@ -109,7 +109,7 @@ class TestInTwentyFourZones:
         for change in found:
             owner = f"{user}-{change:%m%d}"
             tasks = tasks_around(change, zone)
-            model.plant(shared_database_url, owner, tasks)
+            model.insert(shared_database_url, owner, tasks)
             for step in PRESENTS:
                 now[0] = change + step
                 today = model.day_in(zone, now[0])
@@ -181,10 +181,10 @@ class TestEveryZone:
     def test_is_known_to_the_database_and_means_the_same_there(self, postgres_url: str) -> None:
         instants = [datetime(2000, 1, 15, tzinfo=UTC) + timedelta(days=61 * n) for n in range(120)]
         different = []
-        time_zones.cache_clear()  # whoever asked first: here it is seen to be read
+        time_zones.cache_clear()  # an earlier test may have read them
         with psycopg.connect(postgres_url) as connection:
             for zone in sorted(time_zones()):
-                name = time_and_zone(instants[0], zone)["the_zone"]
+                name = time_parameters(instants[0], zone)["the_zone"]
                 rows = connection.execute(
                     "SELECT timezone(%s, at) FROM unnest(%s::timestamptz[]) at", [name, instants]
                 ).fetchall()
@@ -205,7 +205,7 @@ class TestEveryZone:
         The machine's own zones may be older, and not know that these are links by now.
         """
         instants = [datetime(year, 6, 30, 9, 30, tzinfo=UTC) for year in range(1901, 2040)]
-        name = time_and_zone(instants[0], zone)["the_zone"]
+        name = time_parameters(instants[0], zone)["the_zone"]
         with psycopg.connect(postgres_url) as connection:
             rows = connection.execute(
                 "SELECT timezone(%s, at) FROM unnest(%s::timestamptz[]) at", [name, instants]

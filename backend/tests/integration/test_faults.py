@@ -5,6 +5,7 @@ word from the server that it was not executed. Whatever happens, a request has o
 none, and the answer says which; 503 only where nobody can know (ADR 0012).
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final, NamedTuple
 from uuid import UUID, uuid4
@@ -12,7 +13,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from src import retry
+from src.database import FIRST_PAUSE, MAX_ATTEMPTS
 from tests.builders import NEW, REPLACEMENT, each, rows_of, tasks_of
 from tests.processes import serving
 from tests.wire import Fault, Wire
@@ -200,19 +201,37 @@ class TestAFault:
         self, stage: Stage, operation: Operation, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         _, before = await stage.act(Operation("GET"))
-        waiting = retry.Tries.next_pause
         pauses: list[float] = []
+        sleep = asyncio.sleep
 
-        def next_pause(tries: retry.Tries) -> float:
-            pauses.append(waiting(tries))
-            return pauses[-1]
+        async def note_and_sleep(seconds: float) -> None:
+            pauses.append(seconds)
+            await sleep(seconds)
 
-        monkeypatch.setattr(retry.Tries, "next_pause", next_pause)
-        answer, left = await stage.act(operation, *[Fault.TERMINATED] * retry.TRIES)
+        monkeypatch.setattr("src.database.asyncio.sleep", note_and_sleep)
+        answer, left = await stage.act(operation, *[Fault.TERMINATED] * MAX_ATTEMPTS)
 
         assert answer.status_code == 503
         assert left == before
-        assert len(pauses) == retry.TRIES - 1
+        first, second = (pause for pause in pauses if pause > 0)
+        assert FIRST_PAUSE * 0.5 <= first <= FIRST_PAUSE * 1.5
+        assert FIRST_PAUSE <= second <= FIRST_PAUSE * 3
+
+    @pytest.mark.requirement("FR-059")
+    @each(OPERATIONS)
+    async def test_that_leaves_a_write_in_doubt_says_so(
+        self, stage: Stage, operation: Operation
+    ) -> None:
+        answer, _ = await stage.act(operation, *[Fault.LOST] * attempts_at(operation))
+
+        is_read = operation.method == "GET"
+        code = "database_unavailable" if is_read else "outcome_unknown"
+        assert (answer.status_code, answer.json()["code"]) == (503, code)
+
+
+def attempts_at(operation: Operation) -> int:
+    """How often an operation is attempted if the connection is lost each time."""
+    return MAX_ATTEMPTS if operation in REPEATABLE.values() else 1
 
 
 class TestARepetition:

@@ -7,17 +7,31 @@ from uuid import UUID
 import httpx
 import pytest
 
-from src.api.kinds import INVALID_REQUEST, KEY_SPENT
-from tests.builders import NEW, REPLACEMENT, create, path_of, problem, rows_of, tasks_of
+from src.api.problems import Kind
+from tests.builders import (
+    KEY_REUSED,
+    NEW,
+    NO_ROWS,
+    REPLACEMENT,
+    WRITE_ONE_TASK,
+    Operation,
+    create,
+    each,
+    path_of,
+    problem,
+    rows_of,
+    send,
+    tasks_of,
+)
 
 pytestmark = pytest.mark.anyio
 
 KEY = {"Idempotency-Key": "6f1c2f8e-9a57-4a43-8a5e-0c3d1b2a4f60"}
 MILK = {"title": "Buy milk", "due_at": "2026-12-24T18:00:00Z", "tags": ["shopping"]}
-REUSED = {
+MALFORMED = {
     "header": "Idempotency-Key",
-    "code": "idempotency_key_reused",
-    "detail": "belongs to the task of another request: a new intent takes a new key",
+    "code": "invalid_format",
+    "detail": "must be 1 to 255 visible ASCII characters without spaces",
 }
 
 
@@ -53,17 +67,17 @@ class TestAFreshKey:
         assert (await client.get(answer.headers["location"])).json() == task
 
     @pytest.mark.requirement("FR-052", "FR-013")
-    async def test_is_each_user_s_own(
+    async def test_belongs_to_one_user(
         self, client: httpx.AsyncClient, user: str, other_user: str
     ) -> None:
-        answers = [await post(client, each) for each in (user, other_user)]
+        answers = [await post(client, owner) for owner in (user, other_user)]
 
         assert [answer.status_code for answer in answers] == [201, 201]
         assert answers[0].json()["id"] != answers[1].json()["id"]
 
     @pytest.mark.requirement("FR-052")
     @pytest.mark.parametrize("other", ["x", "6F1C2F8E-9A57-4A43-8A5E-0C3D1B2A4F60", "~" * 255])
-    async def test_is_any_other_text_to_the_letter(
+    async def test_is_compared_character_by_character(
         self, client: httpx.AsyncClient, user: str, other: str
     ) -> None:
         answers = [await post(client, user, **{"Idempotency-Key": key}) for key in (other, "y")]
@@ -127,7 +141,7 @@ class TestTheSameAgain:
         answer = await post(client, user, body)
 
         assert answer.status_code == 422
-        assert answer.json() == problem(answer, INVALID_REQUEST, errors=[REUSED])
+        assert answer.json() == problem(answer, Kind.INVALID_REQUEST, errors=[KEY_REUSED])
         assert rows_of(shared_database_url, user) == before
 
     @pytest.mark.requirement("FR-053")
@@ -142,7 +156,7 @@ class TestTheSameAgain:
             answer = await post(client, user, body)
 
             assert answer.status_code == 410
-            assert answer.json() == problem(answer, KEY_SPENT)
+            assert answer.json() == problem(answer, Kind.TASK_DELETED)
         assert rows_of(shared_database_url, user) == before
 
     @pytest.mark.requirement("FR-053", "FR-055")
@@ -156,7 +170,7 @@ class TestTheSameAgain:
         answer = await post(client, user)
 
         assert answer.status_code == 422
-        assert answer.json()["errors"] == [REUSED]
+        assert answer.json() == problem(answer, Kind.INVALID_REQUEST, errors=[KEY_REUSED])
 
 
 class TestAMalformedKey:
@@ -170,21 +184,29 @@ class TestAMalformedKey:
         )
 
         assert answer.status_code == 422
-        assert answer.json() == problem(
-            answer,
-            INVALID_REQUEST,
-            errors=[
-                {
-                    "header": "Idempotency-Key",
-                    "code": "invalid_format",
-                    "detail": "must have 1 to 255 visible ASCII characters and no spaces",
-                }
-            ],
-        )
-        assert rows_of(shared_database_url, user)["tasks"] == []
+        assert answer.json() == problem(answer, Kind.INVALID_REQUEST, errors=[MALFORMED])
+        assert rows_of(shared_database_url, user) == NO_ROWS
 
     @pytest.mark.requirement("FR-054", "FR-023")
-    async def test_is_reported_with_all_else(self, client: httpx.AsyncClient, user: str) -> None:
+    async def test_is_reported_with_all_other_values(
+        self, client: httpx.AsyncClient, user: str
+    ) -> None:
+        answer = await post(client, user, {"title": ""}, **{"Idempotency-Key": "a b"})
+
+        assert answer.status_code == 422
+        assert answer.json() == problem(
+            answer,
+            Kind.INVALID_REQUEST,
+            errors=[
+                MALFORMED,
+                {"pointer": "/title", "code": "too_short", "detail": "must not be empty"},
+            ],
+        )
+
+    @pytest.mark.requirement("FR-054", "FR-023")
+    async def test_is_refused_in_two_lines_before_any_value_is_looked_at(
+        self, client: httpx.AsyncClient, user: str, shared_database_url: str
+    ) -> None:
         answer = await client.post(
             tasks_of(user),
             json={"title": ""},
@@ -192,22 +214,57 @@ class TestAMalformedKey:
         )
 
         assert answer.status_code == 422
-        assert answer.json()["errors"] == [
-            {"header": "If-None-Match", "code": "unknown", "detail": "is not known here"},
-            {
-                "header": "Idempotency-Key",
-                "code": "repeated",
-                "detail": "must not be given more than once",
-            },
-            {"pointer": "/title", "code": "too_short", "detail": "must not be empty"},
-        ]
+        assert answer.json() == problem(
+            answer,
+            Kind.INVALID_REQUEST,
+            errors=[
+                {
+                    "header": "If-None-Match",
+                    "code": "unknown",
+                    "detail": "is not supported by this operation",
+                },
+                {
+                    "header": "Idempotency-Key",
+                    "code": "repeated",
+                    "detail": "must not be repeated",
+                },
+            ],
+        )
+        assert rows_of(shared_database_url, user) == NO_ROWS
 
     @pytest.mark.requirement("FR-054", "FR-053")
-    async def test_leaves_a_good_one_unspent(self, client: httpx.AsyncClient, user: str) -> None:
+    async def test_in_a_request_that_is_refused_can_be_used_again(
+        self, client: httpx.AsyncClient, user: str
+    ) -> None:
         refused = await post(client, user, {"title": ""})
         taken = await post(client, user)
 
         assert (refused.status_code, taken.status_code) == (422, 201)
+
+
+class TestAKeyOfAnotherOperation:
+    @pytest.mark.requirement("FR-056")
+    @each(WRITE_ONE_TASK)
+    async def test_is_refused_where_it_could_only_be_ignored(
+        self, client: httpx.AsyncClient, user: str, operation: Operation
+    ) -> None:
+        task = await create(client, user)
+
+        answer = await send(client, operation, user, task["id"], KEY)
+
+        assert answer.status_code == 422
+        assert answer.json() == problem(
+            answer,
+            Kind.INVALID_REQUEST,
+            errors=[
+                {
+                    "header": "Idempotency-Key",
+                    "code": "unknown",
+                    "detail": "is not supported by this operation",
+                }
+            ],
+        )
+        assert (await client.get(path_of(task))).json() == task
 
 
 class TestTheSameAtTheSameTime:
@@ -249,7 +306,7 @@ class TestTheSameAtTheSameTime:
             if answer.is_success:
                 assert answer.json()["title"] == row["title"]
             else:
-                assert answer.json()["errors"] == [REUSED]
+                assert answer.json() == problem(answer, Kind.INVALID_REQUEST, errors=[KEY_REUSED])
 
     @pytest.mark.requirement("FR-053", "FR-016")
     async def test_keys_and_writers_of_every_kind_do_not_disturb_each_other(

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from src.api.kinds import INVALID_REQUEST, TASK_NOT_FOUND
+from src.api.problems import Kind
 from tests.builders import (
     NO_ROWS,
     ON_ONE_TASK,
@@ -55,7 +55,7 @@ class TestATaskThatIsNotThere:
             for task_id in (foreign["id"], deleted["id"], uuid4())
         ]
 
-        assert answers[0].json() == problem(answers[0], TASK_NOT_FOUND)
+        assert answers[0].json() == problem(answers[0], Kind.TASK_NOT_FOUND)
         assert {answer.status_code for answer in answers} == {404}
         assert len({answer.content for answer in answers}) == 1
         assert len({tuple(sorted(answer.headers.items())) for answer in answers}) == 1
@@ -184,13 +184,13 @@ class TestUserId:
         assert answer.status_code == 422
         assert answer.json() == problem(
             answer,
-            INVALID_REQUEST,
+            Kind.INVALID_REQUEST,
             errors=[
                 {
                     "parameter": "user_id",
                     "code": "invalid_format",
-                    "detail": "must have 1 to 128 characters: ASCII letters, digits and"
-                    " ~ @ | : + - _ ., and not begin with one of . @ | : +",
+                    "detail": "must be 1 to 128 characters: ASCII letters, digits and"
+                    " ~ @ | : + - _ . The first character must not be . @ | : or +",
                 }
             ],
         )

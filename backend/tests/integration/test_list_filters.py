@@ -10,23 +10,24 @@ from uuid import uuid4
 import httpx
 import pytest
 from fastapi import FastAPI
-from psycopg import DataError
-from pydantic_core import to_json
+from sqlalchemy.exc import DataError
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from src.api.kinds import INVALID_REQUEST
+from src.api.problems import Kind
 from src.exceptions import UnknownTimeZone
 from src.schemas.query import TaskListQuery
 from src.services import todo_service
 from src.services.cursors import encode_cursor
 from tests import model
-from tests.builders import create, path_of, problem, tasks_of
+from tests.builders import CURSOR_MISMATCH, create, follow_links, path_of, problem, tasks_of
 
 pytestmark = pytest.mark.anyio
 
 SORTS: Final = ["created_at", "updated_at", "due", "priority", "title"]
 ID: Final = "01981f6e-3c00-7a3b-8a00-000000000001"
 AT: Final = "2026-03-01T00:00:00.000000Z"
+WRONG: Final = {"tz": "X", "sort": "x", "q": "", "due": "x", "limit": "0"}
+"""A wrong value for each of these parameters."""
 
 
 @pytest.fixture
@@ -182,19 +183,42 @@ class TestRefusals:
         assert answer.status_code == 422
         errors = answer.json()["errors"]
         assert {(error["parameter"], error["code"]) for error in errors} == {(*parameters, code)}
-        assert answer.json() == problem(answer, INVALID_REQUEST, errors=errors)
+        assert answer.json() == problem(answer, Kind.INVALID_REQUEST, errors=errors)
 
     @pytest.mark.requirement("FR-023")
-    async def test_name_all_parameters_at_once(self, client: httpx.AsyncClient, user: str) -> None:
-        wrong = {"tz": "X", "sort": "x", "q": "", "due": "x", "limit": "0", "x": "y"}
+    async def test_name_all_parameters_with_wrong_values_at_once(
+        self, client: httpx.AsyncClient, user: str
+    ) -> None:
+        answer = await client.get(tasks_of(user), params=WRONG)
 
-        answer = await client.get(tasks_of(user), params=wrong)
+        assert answer.status_code == 422
+        errors = answer.json()["errors"]
+        assert {error["parameter"] for error in errors} == set(WRONG)
+        assert answer.json() == problem(answer, Kind.INVALID_REQUEST, errors=errors)
 
-        assert {error["parameter"] for error in answer.json()["errors"]} == set(wrong)
+    @pytest.mark.requirement("FR-023", "FR-024")
+    async def test_name_all_unreadable_parameters_before_any_value(
+        self, client: httpx.AsyncClient, user: str
+    ) -> None:
+        query = urlencode(WRONG)
+
+        answer = await client.get(f"{tasks_of(user)}?{query}&x=y&sort=x&tag=%FF&tag=%FF")
+
+        assert answer.status_code == 422
+        assert answer.json() == problem(
+            answer,
+            Kind.INVALID_REQUEST,
+            errors=[
+                violation("sort", "repeated", "must not be repeated"),
+                violation("x", "unknown", "unknown parameter"),
+                violation("tag", "repeated", "must not be repeated"),
+                violation("tag", "invalid_encoding", "must be percent-encoded UTF-8"),
+            ],
+        )
 
     @pytest.mark.requirement("FR-024")
     @pytest.mark.parametrize("name", ["sort", "tag", "priority", "q", "tz"])
-    async def test_are_of_what_comes_twice(
+    async def test_name_a_parameter_that_comes_twice(
         self, client: httpx.AsyncClient, user: str, name: str
     ) -> None:
         value = {"sort": "due", "priority": "low", "tz": "UTC"}.get(name, "x")
@@ -202,24 +226,22 @@ class TestRefusals:
         answer = await client.get(f"{tasks_of(user)}?{name}={value}&{name}={value}")
 
         assert answer.status_code == 422
-        assert answer.json()["errors"] == [
-            violation(name, "repeated", "must not be given more than once")
-        ]
+        errors = [violation(name, "repeated", "must not be repeated")]
+        assert answer.json() == problem(answer, Kind.INVALID_REQUEST, errors=errors)
 
     @pytest.mark.requirement("FR-024", "FR-047")
     @pytest.mark.parametrize("written", ["%FF", "x%C3", "%ED%A0%80", "%EF%BF%BD%80"])
-    async def test_are_of_what_is_not_utf_8(
+    async def test_name_a_parameter_that_is_not_utf_8(
         self, client: httpx.AsyncClient, user: str, written: str
     ) -> None:
         answer = await client.get(f"{tasks_of(user)}?limit=1&q={written}")
 
         assert answer.status_code == 422
-        assert answer.json()["errors"] == [
-            violation("q", "invalid_encoding", "must be UTF-8, percent-encoded")
-        ]
+        errors = [violation("q", "invalid_encoding", "must be percent-encoded UTF-8")]
+        assert answer.json() == problem(answer, Kind.INVALID_REQUEST, errors=errors)
 
     @pytest.mark.requirement("FR-047")
-    async def test_are_not_of_the_character_that_stands_for_such(
+    async def test_do_not_meet_a_search_for_the_replacement_character(
         self, client: httpx.AsyncClient, user: str
     ) -> None:
         await create(client, user, title="a\ufffd")
@@ -228,10 +250,10 @@ class TestRefusals:
 
     @pytest.mark.requirement("FR-049")
     @pytest.mark.parametrize("operation", ["list_tasks", "get_summary"])
-    async def test_include_a_zone_that_only_the_database_does_not_know(
+    async def test_come_for_a_zone_that_only_the_database_does_not_know(
         self, client: httpx.AsyncClient, session: AsyncSession, user: str, operation: str
     ) -> None:
-        await create(client, user, due_at=AT)  # without a task, nothing may ask for the zone
+        await create(client, user, due_at=AT)  # without a task, the zone may never be used
         now = datetime.now(UTC)
         query = TaskListQuery(due="today").model_copy(update={"tz": "Nowhere/City"})
 
@@ -244,7 +266,7 @@ class TestRefusals:
             await ask()
 
     @pytest.mark.requirement("FR-049")
-    async def test_of_the_database_are_not_all_taken_for_an_unknown_zone(
+    async def test_of_the_database_for_other_reasons_do_not_blame_the_zone(
         self, session: AsyncSession, user: str
     ) -> None:
         query = TaskListQuery().model_copy(update={"limit": 2**40})
@@ -257,15 +279,15 @@ class TestRefusals:
         self, client: httpx.AsyncClient, user: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         zones = frozenset({"Nowhere/City"})
-        monkeypatch.setattr("src.schemas.parameters.time_zones", lambda: zones)
-        await create(client, user, due_at="2026-03-01T12:00:00Z")  # else nothing asks for the day
+        monkeypatch.setattr("src.schemas.query.time_zones", lambda: zones)
+        await create(client, user, due_at="2026-03-01T12:00:00Z")  # or the zone is never used
 
         answer = await client.get(f"{tasks_of(user)}/summary", params={"tz": "Nowhere/City"})
 
         assert answer.status_code == 422
         detail = "is not known to the database"
         errors = [violation("tz", "unknown_time_zone", detail)]
-        assert answer.json() == problem(answer, INVALID_REQUEST, errors=errors)
+        assert answer.json() == problem(answer, Kind.INVALID_REQUEST, errors=errors)
 
 
 class TestCursors:
@@ -301,9 +323,7 @@ class TestCursors:
         )
 
         assert answer.status_code == 422
-        detail = "does not belong to this list: start again without it"
-        errors = [violation("cursor", "cursor_mismatch", detail)]
-        assert answer.json() == problem(answer, INVALID_REQUEST, errors=errors)
+        assert answer.json() == problem(answer, Kind.INVALID_REQUEST, errors=[CURSOR_MISMATCH])
         assert (len(same.json()["items"]), same.json()["total"]) == (1, 2)
 
     @pytest.mark.requirement("FR-020", "FR-049")
@@ -334,12 +354,12 @@ class TestCursors:
         self, client: httpx.AsyncClient, user: str, sort: str, keys: list[object]
     ) -> None:
         query = TaskListQuery(sort=sort)
-        cursor = encode_cursor(to_json(keys), user_id=user, query=query.identity)
+        cursor = encode_cursor(keys, user_id=user, query=query.identity)
 
         answer = await client.get(tasks_of(user), params={"sort": sort, "cursor": cursor})
 
         assert answer.status_code == 422
-        assert answer.json()["errors"][0]["code"] == "cursor_mismatch"
+        assert answer.json() == problem(answer, Kind.INVALID_REQUEST, errors=[CURSOR_MISMATCH])
 
     @pytest.mark.requirement("FR-049")
     @pytest.mark.parametrize("tz", ["Etc/GMT+12", "Pacific/Kiritimati"])
@@ -350,17 +370,16 @@ class TestCursors:
         ends = ["1900-01-01T00:00:00Z", "2999-12-31T23:59:59.999999Z"]
         for due_at in (*ends, None):
             await create(client, user, title=str(due_at), due_at=due_at)
-        found: list[str] = []
-        link: str | None = f"{tasks_of(user)}?{urlencode({'limit': 1, 'sort': sort, 'tz': tz})}"
-        while link:
-            answer = await client.get(link)
-            found += [task["title"] for task in answer.json()["items"]]
-            link = answer.links.get("next", {}).get("url")
 
+        pages = await follow_links(client, user, limit="1", sort=sort, tz=tz)
+
+        found = [task["title"] for page in pages for task in page.json()["items"]]
         assert found == [*(ends if sort == "due" else ends[::-1]), "None"]
 
     @pytest.mark.requirement("FR-019", "FR-049")
-    async def test_are_linked_with_all_that_was_asked_for(self, client: httpx.AsyncClient) -> None:
+    async def test_are_linked_with_all_parameters_of_the_request(
+        self, client: httpx.AsyncClient
+    ) -> None:
         user = f"auth0|{uuid4()}@x"
         for _ in range(3):
             await create(client, user, title="a & b=ü%", tags=["x+y", "z"])
@@ -558,14 +577,22 @@ class TestSummary:
     async def test_it_refuses_an_unknown_zone_and_any_other_parameter(
         self, client: httpx.AsyncClient, user: str
     ) -> None:
-        answer = await client.get(f"{tasks_of(user)}/summary?tz=Berlin&due=today")
+        wrong_zone = await client.get(f"{tasks_of(user)}/summary?tz=Berlin")
+        filtered = await client.get(f"{tasks_of(user)}/summary?tz=Berlin&due=today")
 
-        assert answer.status_code == 422
-        assert {error["parameter"] for error in answer.json()["errors"]} == {"tz", "due"}
+        detail = "must be an IANA time zone such as Europe/Berlin"
+        for answer, error in (
+            (wrong_zone, violation("tz", "unknown_time_zone", detail)),
+            (filtered, violation("due", "unknown", "unknown parameter")),
+        ):
+            assert answer.status_code == 422
+            assert answer.json() == problem(answer, Kind.INVALID_REQUEST, errors=[error])
 
     @pytest.mark.requirement("FR-026", "FR-051")
     @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-    async def test_it_is_no_task(self, client: httpx.AsyncClient, user: str, method: str) -> None:
+    async def test_its_path_is_not_that_of_a_task(
+        self, client: httpx.AsyncClient, user: str, method: str
+    ) -> None:
         answer = await client.request(method, f"{tasks_of(user)}/summary", json={})
 
         assert answer.status_code == 405

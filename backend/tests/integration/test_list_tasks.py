@@ -2,60 +2,45 @@
 
 import asyncio
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from typing import Any, Final
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 from uuid import uuid4
 
 import httpx
+import orjson
 import psycopg
 import pytest
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
-from src.api.kinds import INVALID_REQUEST
+from src.api.problems import Kind
 from src.schemas.query import TaskListQuery
-from src.services import statements
+from src.services import listing
 from src.services.cursors import encode_cursor
-from src.services.pages import plan_page
-from tests.builders import create, path_of, problem, tasks_of
+from tests import model
+from tests.builders import CURSOR_MISMATCH, create, follow_links, path_of, problem, tasks_of
 
 pytestmark = pytest.mark.anyio
 
-PLANT: Final = """
-    WITH list AS (INSERT INTO task_lists VALUES (%(user)s, %(count)s))
-    INSERT INTO tasks (user_id, id, title, is_completed, priority, tags, version, created_at,
-                       updated_at)
-    SELECT %(user)s, gen_random_uuid(), 'Task ' || n, false, 'none', '{}', n,
-           timestamptz '2026-01-01 00:00:00Z' + n / %(at_once)s * interval '1 microsecond',
-           timestamptz '2026-01-01 00:00:00Z'
-    FROM generate_series(1, %(count)s) n
-"""
 
-
-def plant(database_url: str, user: str, count: int, *, at_once: int = 1) -> None:
+def create_many(database_url: str, user: str, count: int, *, at_once: int = 1) -> None:
     """Give the user this many tasks, of which `at_once` share each creation time."""
-    with psycopg.connect(database_url) as connection:
-        connection.execute(PLANT, {"user": user, "count": count, "at_once": at_once})
+    beginning = datetime(2026, 1, 1, tzinfo=UTC)
+    model.insert(
+        database_url,
+        user,
+        [
+            model.row(
+                number, id=uuid4(), created_at=beginning + timedelta(microseconds=number // at_once)
+            )
+            for number in range(1, count + 1)
+        ],
+    )
 
 
 async def walk(client: httpx.AsyncClient, user: str, limit: int) -> list[list[dict[str, Any]]]:
-    """Follow the Link headers to the end; give the tasks of each page."""
-    pages: dict[str, list[dict[str, Any]]] = {}
-    link: str | None = f"{tasks_of(user)}?limit={limit}"
-    while link is not None:
-        assert link not in pages, "the pages lead in a circle"
-        answer = await client.get(link)
-        assert answer.status_code == 200
-        pages[link] = answer.json()["items"]
-        link = answer.links.get("next", {}).get("url")
-    return [*pages.values()]
-
-
-def mismatch() -> dict[str, str]:
-    return {
-        "parameter": "cursor",
-        "code": "cursor_mismatch",
-        "detail": "does not belong to this list: start again without it",
-    }
+    """Give the tasks of each page."""
+    answers = await follow_links(client, user, limit=str(limit))
+    return [answer.json()["items"] for answer in answers]
 
 
 class TestListTasks:
@@ -86,7 +71,7 @@ class TestListTasks:
     async def test_tasks_of_the_same_instant_are_ordered_by_id(
         self, client: httpx.AsyncClient, user: str, shared_database_url: str
     ) -> None:
-        plant(shared_database_url, user, 6, at_once=100)
+        create_many(shared_database_url, user, 6, at_once=100)
 
         pages = await walk(client, user, 1)
 
@@ -100,7 +85,7 @@ class TestPages:
     async def test_a_page_has_fifty_tasks_unless_told_otherwise(
         self, client: httpx.AsyncClient, user: str, shared_database_url: str
     ) -> None:
-        plant(shared_database_url, user, 51)
+        create_many(shared_database_url, user, 51)
 
         pages = await walk(client, user, 50)
         answer = await client.get(tasks_of(user))
@@ -113,7 +98,7 @@ class TestPages:
     async def test_a_page_has_a_thousand_tasks_at_most(
         self, client: httpx.AsyncClient, user: str, shared_database_url: str
     ) -> None:
-        plant(shared_database_url, user, 1001)
+        create_many(shared_database_url, user, 1001)
 
         pages = await walk(client, user, 1000)
 
@@ -145,7 +130,7 @@ class TestPages:
         assert answer.status_code == 422
         assert answer.json() == problem(
             answer,
-            INVALID_REQUEST,
+            Kind.INVALID_REQUEST,
             errors=[{"parameter": "limit", "code": code, "detail": detail}],
         )
 
@@ -248,13 +233,13 @@ class TestCursors:
         answer = await client.get(tasks_of(user), params={"cursor": cursor})
 
         assert answer.status_code == 422
-        assert answer.json() == problem(answer, INVALID_REQUEST, errors=[mismatch()])
+        assert answer.json() == problem(answer, Kind.INVALID_REQUEST, errors=[CURSOR_MISMATCH])
 
     @pytest.mark.requirement("FR-020")
     async def test_a_damaged_cursor_is_refused(
         self, client: httpx.AsyncClient, user: str, shared_database_url: str
     ) -> None:
-        plant(shared_database_url, user, 2)
+        create_many(shared_database_url, user, 2)
         page = (await client.get(tasks_of(user), params={"limit": 1})).json()
         cursor = page["next_cursor"]
         damaged = [cursor[:-1], cursor[1:], "A" + cursor, cursor[:20] + "-" + cursor[21:]]
@@ -263,19 +248,19 @@ class TestCursors:
             answer = await client.get(tasks_of(user), params={"cursor": token})
 
             assert answer.status_code == 422
-            assert answer.json() == problem(answer, INVALID_REQUEST, errors=[mismatch()])
+            assert answer.json() == problem(answer, Kind.INVALID_REQUEST, errors=[CURSOR_MISMATCH])
 
     @pytest.mark.requirement("FR-013", "FR-020")
     async def test_a_cursor_of_another_user_is_refused(
         self, client: httpx.AsyncClient, user: str, other_user: str, shared_database_url: str
     ) -> None:
-        plant(shared_database_url, user, 2)
+        create_many(shared_database_url, user, 2)
         page = (await client.get(tasks_of(user), params={"limit": 1})).json()
 
         answer = await client.get(tasks_of(other_user), params={"cursor": page["next_cursor"]})
 
         assert answer.status_code == 422
-        assert answer.json() == problem(answer, INVALID_REQUEST, errors=[mismatch()])
+        assert answer.json() == problem(answer, Kind.INVALID_REQUEST, errors=[CURSOR_MISMATCH])
 
     @pytest.mark.requirement("FR-020", "FR-022")
     @pytest.mark.parametrize(
@@ -293,12 +278,13 @@ class TestCursors:
     async def test_a_forged_cursor_is_refused(
         self, client: httpx.AsyncClient, user: str, keys: bytes
     ) -> None:
-        cursor = encode_cursor(keys, user_id=user, query=TaskListQuery().identity)
+        written = cast("list[Any]", orjson.Fragment(keys))  # is put into the cursor as it is
+        cursor = encode_cursor(written, user_id=user, query=TaskListQuery().identity)
 
         answer = await client.get(tasks_of(user), params={"cursor": cursor})
 
         assert answer.status_code == 422
-        assert answer.json() == problem(answer, INVALID_REQUEST, errors=[mismatch()])
+        assert answer.json() == problem(answer, Kind.INVALID_REQUEST, errors=[CURSOR_MISMATCH])
 
 
 class TestListVersion:
@@ -360,18 +346,22 @@ class TestListVersion:
         *,
         reads_tasks: bool,
     ) -> None:
-        plant(shared_database_url, user, 2)
+        create_many(shared_database_url, user, 2)
         dialect = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # it has no types
-        shape, parameters = plan_page(user, TaskListQuery.model_validate(query), datetime.now(UTC))
-        statement = statements.list_tasks(shape).build().compile(dialect=dialect)
-        values = statement.construct_params({**parameters, "versions": seen})
-        explain = "EXPLAIN (ANALYZE, FORMAT JSON) " + str(statement)
+        asked = TaskListQuery.model_validate(query)
+        statement, parameters = listing.list_tasks(
+            user, asked, now=datetime.now(UTC), seen=frozenset(seen)
+        )
+        compiled = statement.compile(dialect=dialect)
+        explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {compiled}"
 
         with psycopg.connect(shared_database_url) as connection:
-            (plans,) = connection.execute(explain.encode(), values).fetchall()[0]
+            (plans,) = connection.execute(
+                explain.encode(), compiled.construct_params(parameters)
+            ).fetchall()[0]
 
         scans = [node for node in nodes(plans[0]["Plan"]) if node.get("Relation Name") == "tasks"]
-        assert len(scans) == (2 if shape.include_total else 1)
+        assert len(scans) == (2 if asked.include_total else 1)
         assert any(node["Actual Loops"] for node in scans) == reads_tasks
 
 

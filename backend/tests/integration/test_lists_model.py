@@ -19,11 +19,12 @@ from fastapi import FastAPI
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from src.api.deps import get_now
 from src.main import create_app
 from tests import model
 from tests.answers import check_answer
 from tests.builders import tasks_of
-from tests.conftest import make_settings
+from tests.conftest import BASE_URL, make_settings
 
 LISTS: Final = 2000
 SUMMARIES: Final = 200
@@ -138,21 +139,24 @@ def questions(draw: st.DrawFn) -> tuple[int, dict[str, Any], datetime]:
     return seed, query, now
 
 
-class Ground:
-    """An app, and data sets that are planted when they are first asked for."""
+class Server:
+    """An app, and data sets that are inserted when they are first needed."""
 
     def __init__(self, runner: asyncio.Runner, app: FastAPI, client: httpx.AsyncClient) -> None:
         self.runner = runner
         self.client = client
         self.now = MOMENT
-        self._planted: set[int] = set()
-        app.state.clock = lambda: self.now
+        self._inserted: set[int] = set()
+        app.dependency_overrides[get_now] = self.get_now
+
+    async def get_now(self) -> datetime:
+        return self.now
 
     def user_of(self, seed: int, database_url: str) -> str:
         user = f"model-{seed}"
-        if seed not in self._planted:
-            model.plant(database_url, user, data_set(seed))
-            self._planted.add(seed)
+        if seed not in self._inserted:
+            model.insert(database_url, user, data_set(seed))
+            self._inserted.add(seed)
         return user
 
     def walk(self, user: str, query: dict[str, Any], limit: int) -> tuple[list[str], set[Any]]:
@@ -182,28 +186,21 @@ class Ground:
         return self.runner.run(ask())
 
 
-@pytest.fixture
-def every_statement_is_scoped() -> None:
-    """Lift the watch: nearly every statement here is a new one, and to read it takes longer
-    than all else. `test_scoping` reads the statements of all filters and sorts.
-    """
-
-
 @pytest.fixture(scope="module")
 def model_database_url(make_database: Callable[[], str]) -> str:
     return make_database()
 
 
 @pytest.fixture(scope="module")
-def ground(model_database_url: str) -> Iterator[Ground]:
+def server(model_database_url: str) -> Iterator[Server]:
     app = create_app(make_settings(model_database_url, db_pool_size=1))
     transport = httpx.ASGITransport(app)
     hooks: dict[str, list[Any]] = {"response": [check_answer]}
-    client = httpx.AsyncClient(transport=transport, base_url="http://test", event_hooks=hooks)
+    client = httpx.AsyncClient(transport=transport, base_url=BASE_URL, event_hooks=hooks)
     with asyncio.Runner() as runner:
         lifespan = app.router.lifespan_context(app)
         runner.run(lifespan.__aenter__())
-        yield Ground(runner, app, client)
+        yield Server(runner, app, client)
         runner.run(client.aclose())
         runner.run(lifespan.__aexit__(None, None, None))
 
@@ -216,23 +213,27 @@ def at_least(examples: int) -> settings:
     )
 
 
+@pytest.mark.timeout(600)  # it takes a minute, and several on a busy machine
 @pytest.mark.no_cover  # it is not about which lines run, and measured it takes longer
+# Nearly every statement here is a new one, and to check it would take longer than the test.
+# `test_scoping` checks the statements of all filters and sorts.
+@pytest.mark.unscoped
 @pytest.mark.requirement("FR-047", "FR-048", "FR-049", "SC-007")
 class TestEveryList:
     @given(question=questions(), limit=st.sampled_from([4, 6, 9, 1000]))
     @at_least(LISTS)
     def test_is_what_the_model_says(
         self,
-        ground: Ground,
+        server: Server,
         model_database_url: str,
         question: tuple[int, dict[str, Any], datetime],
         limit: int,
     ) -> None:
-        seed, query, ground.now = question
-        user = ground.user_of(seed, model_database_url)
-        expected = [str(task["id"]) for task in model.listed(data_set(seed), query, ground.now)]
+        seed, query, server.now = question
+        user = server.user_of(seed, model_database_url)
+        expected = [str(task["id"]) for task in model.listed(data_set(seed), query, server.now)]
 
-        ids, totals = ground.walk(user, {**query, "include_total": True}, limit)
+        ids, totals = server.walk(user, {**query, "include_total": True}, limit)
 
         assert ids == expected
         assert totals == {len(expected)}
@@ -247,7 +248,7 @@ class TestEveryList:
     @at_least(SUMMARIES)
     def test_has_a_summary_that_counts_it(
         self,
-        ground: Ground,
+        server: Server,
         model_database_url: str,
         seed: int,
         sort: str,
@@ -255,12 +256,12 @@ class TestEveryList:
         limit: int,
         now: datetime,
     ) -> None:
-        user, tasks = ground.user_of(seed, model_database_url), data_set(seed)
-        ground.now = now
+        user, tasks = server.user_of(seed, model_database_url), data_set(seed)
+        server.now = now
         query = {"sort": sort, "tz": tz}
 
-        ids, totals = ground.walk(user, query, limit)
+        ids, totals = server.walk(user, query, limit)
 
         assert ids == [str(task["id"]) for task in model.listed(tasks, query, now)]
         assert totals == {None}
-        assert ground.summary(user, tz) == model.summary(tasks, tz, now)
+        assert server.summary(user, tz) == model.summary(tasks, tz, now)

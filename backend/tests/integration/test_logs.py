@@ -6,16 +6,19 @@ import re
 import socket
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from io import StringIO
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
+import psycopg
 import pytest
 
+from src.logs import RepetitionFilter
 from src.main import create_app
 from tests.builders import create, path_of, tasks_of
-from tests.conftest import make_settings
+from tests.conftest import BASE_URL, make_settings
 from tests.processes import free_port, server, serving
 
 pytestmark = pytest.mark.anyio
@@ -46,9 +49,13 @@ class Log:
         self._format = log_format
 
     @property
+    def text(self) -> str:
+        return self._stream.getvalue()
+
+    @property
     def events(self) -> list[dict[str, Any]]:
         """The app's own: the client, which is in this process as well, logs its requests too."""
-        lines = self._stream.getvalue().splitlines()
+        lines = self.text.splitlines()
         # In the text form, what continues an event is indented.
         events = [parse(line, self._format) for line in lines if not line.startswith("    ")]
         return [event for event in events if event["name"].startswith("src.")]
@@ -63,18 +70,27 @@ def log_format(request: pytest.FixtureRequest) -> str:
 async def logged(
     shared_database_url: str, log_format: str, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[tuple[httpx.AsyncClient, Log]]:
-    """A client of an app, and the app's log. The logging of this process is restored."""
+    """A client of an app, and the app's log."""
+    async with log_of(shared_database_url, log_format, monkeypatch) as logged:
+        yield logged
+
+
+@asynccontextmanager
+async def log_of(
+    database_url: str, log_format: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[httpx.AsyncClient, Log]]:
+    """Give a client of an app, and the app's log. The logging of this process is restored."""
     stream = StringIO()
     root = logging.getLogger()
     monkeypatch.setattr(root, "handlers", root.handlers[:])
     monkeypatch.setattr(root, "level", root.level)
-    settings = make_settings(shared_database_url, log_format=log_format)
+    settings = make_settings(database_url, log_format=log_format)
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stderr", stream)
         app = create_app(settings.model_copy(update={"log_level": "info"}))
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client,
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE_URL) as client,
     ):
         yield client, Log(stream, log_format)
 
@@ -164,6 +180,36 @@ class TestARequest:
         assert " 500 " in access["message"]
         assert {failure["request_id"], access["request_id"]} == {answer.headers["x-request-id"]}
 
+    @pytest.mark.requirement("FR-038", "FR-077")
+    @pytest.mark.parametrize(
+        "change",
+        [
+            "ALTER TABLE tasks ADD CONSTRAINT other_rule CHECK (title = '')",
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql"
+            r" AS $$ BEGIN RAISE E'\n%\n\n%', NEW.title, NEW.description; END $$;"
+            " CREATE TRIGGER refuse BEFORE INSERT ON tasks FOR EACH ROW EXECUTE FUNCTION refuse()",
+            "DROP TABLE tasks CASCADE",
+        ],
+    )
+    async def test_that_the_database_refuses_is_logged_without_its_values(
+        self,
+        database_url: str,
+        log_format: str,
+        user: str,
+        monkeypatch: pytest.MonkeyPatch,
+        change: str,
+    ) -> None:
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            connection.execute(change.encode())
+        async with log_of(database_url, log_format, monkeypatch) as (client, log):
+            answer = await client.post(
+                tasks_of(user), json={"title": "A secret", "description": "Another secret"}
+            )
+
+        assert answer.status_code == 500
+        assert "Traceback" in log.text
+        assert "secret" not in log.text.lower()
+
     @pytest.mark.requirement("FR-027")
     async def test_shares_its_id_with_no_other(self, logged: tuple[httpx.AsyncClient, Log]) -> None:
         client, log = logged
@@ -206,7 +252,7 @@ def send_raw(port: str, request: bytes) -> bytes:
 
 
 @pytest.mark.requirement("FR-029", "FR-038")
-async def test_an_outage_is_told_with_its_reason_but_not_by_every_connection(
+async def test_an_outage_is_logged_with_its_reason_but_not_for_every_request(
     user: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     url = f"postgresql://alice:S3cret@127.0.0.1:{free_port()}/tasks"
@@ -215,8 +261,22 @@ async def test_an_outage_is_told_with_its_reason_but_not_by_every_connection(
         answers = [await client.get(tasks_of(user)) for _ in range(5)]
 
     assert [answer.status_code for answer in answers] == [503] * 5
-    told = [(it.name, it.getMessage()) for it in caplog.records if it.levelname == "WARNING"]
-    assert [name for name, _ in told].count("src.api.errors") == 5
-    (reason,) = {words for name, words in told if name == "psycopg.pool"}
-    assert "Connection refused" in reason
-    assert "S3cret" not in repr(told)
+    (message,) = [it.getMessage() for it in caplog.records if it.levelname == "WARNING"]
+    assert message.startswith("database unavailable: ")
+    assert "Connection refused" in message
+    assert "\n" not in message
+    assert "S3cret" not in message
+
+
+@pytest.mark.requirement("FR-038", "FR-077")
+def test_a_message_that_is_repeated_is_logged_every_ten_seconds() -> None:
+    repetition = RepetitionFilter()
+
+    def is_logged(message: str, at: float) -> bool:
+        return bool(repetition.filter(logging.makeLogRecord({"msg": message, "created": at})))
+
+    assert is_logged("down", 100)
+    assert not is_logged("down", 109.9)
+    assert is_logged("down", 110)
+    assert is_logged("full", 110.1)
+    assert is_logged("down", 110.2)

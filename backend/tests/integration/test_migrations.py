@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import alembic.config
 import psycopg
@@ -18,6 +19,8 @@ from src import revisions
 from src.config import ROOT
 from src.models.task import metadata
 from tests.processes import PATIENCE, wait_until
+
+pytestmark = pytest.mark.unscoped  # a migration is for all users
 
 BACKEND: Final = ROOT / "backend"
 
@@ -52,11 +55,6 @@ _SCHEMA: Final = {
         SELECT typname, array_agg(enumlabel::text ORDER BY enumsortorder)
         FROM pg_enum JOIN pg_type ON pg_type.oid = enumtypid GROUP BY typname""",
 }
-
-
-@pytest.fixture
-def every_statement_is_scoped() -> None:
-    """Lift the watch that all other tests are under: a migration is for all users."""
 
 
 @pytest.fixture
@@ -153,10 +151,14 @@ def test_the_migrated_schema_is_that_of_the_models(
 
 
 @pytest.mark.requirement("FR-033")
-def test_an_index_that_was_half_built_by_hand_is_built_again(empty_database_url: str) -> None:
+def test_an_index_that_was_half_built_by_hand_is_built_again(
+    empty_database_url: str, postgres_url: str
+) -> None:
     revisions.upgrade(empty_database_url)
     index = "tasks_user_id_updated_at_id_idx"
-    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+    name = urlsplit(empty_database_url).path
+    superuser_url = urlsplit(postgres_url)._replace(path=name).geturl()
+    with psycopg.connect(superuser_url, autocommit=True) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '0001'")
         connection.execute(
             "UPDATE pg_index SET indisvalid = false WHERE indexrelid = to_regclass(%s)", [index]

@@ -7,7 +7,8 @@ psycopg prepares a statement on a connection once it has been used there five ti
 it costs one flight more, once for each connection and statement; from then on the flight is
 smaller by the Parse. So the sixth use on a connection is the only one that costs two.
 
-The first statement of a process costs no more: SQLAlchemy's questions to the server are off.
+A request that finds no open connection opens one, which costs more: see the last test of
+`TestASuccess`.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -17,12 +18,11 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from pydantic_core import to_json
 
 from src.schemas.query import TaskListQuery
 from src.services.cursors import encode_cursor
 from tests.builders import NEW, NO_TASK, REPLACEMENT, each
-from tests.processes import serving
+from tests.processes import serving, until
 from tests.wire import Flight, Wire
 
 pytestmark = pytest.mark.anyio
@@ -69,6 +69,7 @@ SUCCESSES: Final = {
         200, "PUT", "/{id}", REPLACEMENT, {"If-Match": '"{version}"'}
     ),
     "update": Operation(200, "PATCH", body={"title": "Buy oat milk"}),
+    "update nothing": Operation(200, "PATCH", body={}),
     "complete": Operation(200, "PATCH", "/{id}/complete", {"is_completed": True}),
     "toggle": Operation(200, "PATCH", "/{id}/complete"),
     "delete": Operation(204, "DELETE"),
@@ -140,7 +141,7 @@ class Counter(NamedTuple):
         user = self.tasks.split("/")[3]
         query = TaskListQuery.model_validate(dict(parse_qsl(EVERYTHING[1:])))
         keys = ["2026-06-01", None, "none", "Wash up", NO_TASK]
-        return "&cursor=" + encode_cursor(to_json(keys), user_id=user, query=query.identity)
+        return "&cursor=" + encode_cursor(keys, user_id=user, query=query.identity)
 
 
 @pytest.fixture
@@ -189,14 +190,22 @@ class TestASuccess:
         assert costs == [UNPREPARED] * 5 + [TO_PREPARE] + [PREPARED] * 2
 
     @pytest.mark.requirement("FR-030")
-    async def test_costs_no_more_if_it_is_the_first_of_its_process(
-        self, wire: Wire, user: str
-    ) -> None:
+    async def test_opens_a_connection_if_there_is_none(self, wire: Wire, user: str) -> None:
         async with serving(wire.url, db_pool_size=1) as (_, client):
+            await client.get(f"/api/v1/{user}/tasks")
+
+            *opening, request = shape(wire.flights)
+            assert [request] == UNPREPARED
+            # What each connection opens with, and what SQLAlchemy asks once in a process.
+            assert len(opening) == 1 + 4
+
+            for connection in wire.connections.copy():
+                connection.cut()
+            await until(lambda: not wire.connections)
             wire.flights.clear()
             await client.get(f"/api/v1/{user}/tasks")
 
-            assert shape(wire.flights) == UNPREPARED
+            assert shape(wire.flights) == [*shape(wire.flights)[:1], *UNPREPARED]
 
 
 class TestAnError:
@@ -225,14 +234,26 @@ class TestAnError:
 
 class TestBehindAPooler:
     @pytest.mark.requirement("FR-044")
-    async def test_no_statement_is_ever_prepared(self, wire: Wire, user: str) -> None:
-        url = wire.url_of_host("ep-cool-darkness-123456-pooler.localtest")
-        async with serving(url, db_pool_size=1) as (_, client):
+    @pytest.mark.parametrize(
+        ("is_pooler", "setting", "is_prepared"),
+        [
+            (True, "auto", False),
+            (True, "always", True),
+            (False, "auto", True),
+            (False, "never", False),
+        ],
+    )
+    async def test_no_statement_is_prepared_unless_a_setting_says_so(
+        self, wire: Wire, user: str, setting: str, *, is_pooler: bool, is_prepared: bool
+    ) -> None:
+        wire.is_pooler = is_pooler
+        async with serving(wire.url, db_pool_size=1, db_prepare_statements=setting) as (_, client):
             counter = Counter(wire, client, f"/api/v1/{user}/tasks")
 
             costs = [shape(await counter.costs(SUCCESSES["get"])) for _ in range(10)]
 
-        assert costs == [UNPREPARED] * 10
+        assert (costs[-1] == PREPARED) is is_prepared
+        assert is_prepared or costs == [UNPREPARED] * 10
 
 
 class TestEncryption:

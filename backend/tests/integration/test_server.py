@@ -1,4 +1,4 @@
-"""`python -m src` as a process: how it starts, stops, is killed, and what it says."""
+"""`make run` and `python -m src` as processes: how they start, stop and are killed."""
 
 import re
 import shlex
@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Final, Self
 
@@ -16,7 +17,16 @@ import pytest
 from psycopg.sql import SQL, Identifier
 
 from tests.builders import tasks_of
-from tests.processes import PATIENCE, Server, free_port, server, wait_until
+from tests.processes import (
+    MAKE_RUN,
+    MIGRATE,
+    PATIENCE,
+    SERVE,
+    Server,
+    free_port,
+    server,
+    wait_until,
+)
 
 SECRET: Final = "S3cret"  # noqa: S105 — it opens nothing
 
@@ -95,12 +105,13 @@ class TestAServer:
             assert running.is_serving()
 
     @pytest.mark.requirement("FR-036", "FR-037")
+    @pytest.mark.parametrize("program", [MAKE_RUN, SERVE], ids=" ".join)
     @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP])
     def test_with_workers_on_a_given_database_serves_and_stops_cleanly(
-        self, tmp_path: Path, database_url: str, how: signal.Signals
+        self, tmp_path: Path, database_url: str, how: signal.Signals, program: tuple[str, ...]
     ) -> None:
         settings = local(DATABASE_URL=database_url, WEB_CONCURRENCY="2")
-        with server(tmp_path, **settings) as running:
+        with server(tmp_path, program=program, **settings) as running:
             running.wait_until_it_serves()
             assert "  Database       from DATABASE_URL\n" in running.out
             assert httpx.get(f"{running.url}/health/ready").status_code == 200
@@ -124,7 +135,7 @@ class TestAServer:
                 assert running.out == ""
                 assert running.err == (
                     f"task-api: HOST, PORT: cannot listen on port {port} of 127.0.0.1: Address"
-                    " already in use; PORT=8001, for example, chooses another port\n"
+                    " already in use; choose another port, for example PORT=8001\n"
                 )
 
     @pytest.mark.requirement("FR-037")
@@ -264,16 +275,210 @@ class TestKillMinusNine:
             assert titles(again, "alice") >= writer.answered
 
 
+class TestTheCommandLine:
+    @pytest.mark.requirement("FR-069")
+    @pytest.mark.parametrize("program", [("src",), SERVE, MIGRATE, MAKE_RUN], ids=" ".join)
+    def test_helps_without_any_setting(self, tmp_path: Path, program: tuple[str, ...]) -> None:
+        asked = (*program, "--help")
+        with server(tmp_path, program=asked, DATABASE_URL="none", PORT="none") as running:
+            assert running.wait() == 0
+
+            assert f"Usage: python -m {' '.join(program)}" in running.out
+            assert running.err == ""
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["stderr", "stdout"]
+
+    @pytest.mark.requirement("FR-069")
+    def test_without_a_command_shows_the_help(self, tmp_path: Path) -> None:
+        with server(tmp_path, program=("src",)) as running:
+            assert running.wait() == 2
+
+            assert "Usage: python -m src" in running.out
+            assert running.err == ""
+
+    @pytest.mark.requirement("FR-069")
+    @pytest.mark.parametrize("program", [SERVE, MIGRATE, MAKE_RUN], ids=" ".join)
+    def test_starts_nothing_with_an_argument_that_it_does_not_know(
+        self, tmp_path: Path, program: tuple[str, ...]
+    ) -> None:
+        with server(tmp_path, program=(*program, "--port", "8000")) as running:
+            assert running.wait() == 2
+
+            assert "No such option: --port" in running.err
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["stderr", "stdout"]
+
+    @pytest.mark.requirement("FR-069")
+    @pytest.mark.parametrize("program", [SERVE, MIGRATE], ids=" ".join)
+    def test_requires_a_database(self, tmp_path: Path, program: tuple[str, ...]) -> None:
+        with server(tmp_path, program=program, **local()) as running:
+            assert running.wait() == 2
+
+            assert running.err == (
+                "task-api: DATABASE_URL is not set; to run with an embedded database, use"
+                " `make run`\n"
+            )
+
+    @pytest.mark.requirement("FR-036")
+    def test_refuses_a_direct_url_without_the_other(self, tmp_path: Path) -> None:
+        url = "postgresql://alice@localhost/db"
+        with server(tmp_path, **local(DATABASE_URL_UNPOOLED=url)) as running:
+            assert running.wait() == 2
+
+            assert running.err == (
+                "task-api: DATABASE_URL_UNPOOLED: is for migrations only; set DATABASE_URL as"
+                " well\n"
+            )
+
+    @pytest.mark.requirement("FR-069")
+    def test_serves_without_migrating_and_migrates_without_serving(
+        self, tmp_path: Path, make_empty_database: Callable[[], str]
+    ) -> None:
+        url = make_empty_database()
+        with server(tmp_path, program=SERVE, **local(DATABASE_URL=url)) as running:
+            running.wait_until_it_serves()
+            assert httpx.get(f"{running.url}/health/ready").status_code == 503
+
+            with server(tmp_path / "migrate", program=MIGRATE, DATABASE_URL=url) as migrating:
+                assert migrating.wait() == 0
+                assert migrating.out == ""
+
+            assert httpx.get(f"{running.url}/health/ready").status_code == 200
+            assert copied_from_banner(running).status_code == 201
+            assert running.stop() == 0
+
+    @pytest.mark.requirement("FR-044")
+    @pytest.mark.parametrize("program", [MIGRATE, MAKE_RUN], ids=" ".join)
+    def test_migrates_through_the_direct_url(
+        self, tmp_path: Path, make_empty_database: Callable[[], str], program: tuple[str, ...]
+    ) -> None:
+        url = make_empty_database()
+        pooler = f"postgresql://alice@127.0.0.1:{free_port()}/db"
+        settings = local(DATABASE_URL=pooler, DATABASE_URL_UNPOOLED=url)
+        with server(tmp_path, program=program, **settings) as running:
+            wait_until(lambda: is_migrated(url))
+            if program == MAKE_RUN:
+                running.wait_until_it_serves()
+                assert httpx.get(f"{running.url}/health/ready").status_code == 503
+                running.stop()
+
+            assert running.wait() == 0
+
+    @pytest.mark.requirement("FR-069")
+    @pytest.mark.parametrize(
+        ("parser", "expected"),
+        [
+            ("httptools", ("application/problem+json", 400)),
+            ("h11", ("text/plain; charset=utf-8", 200)),
+            ("ZTTP", ("text/plain; charset=utf-8", 400)),
+        ],
+    )
+    def test_serves_with_the_http_parser_of_the_setting(
+        self, tmp_path: Path, database_url: str, parser: str, expected: tuple[str, int]
+    ) -> None:
+        settings = local(DATABASE_URL=database_url, HTTP_PARSER=parser)
+        with server(tmp_path, program=SERVE, **settings) as running:
+            running.wait_until_it_serves()
+            assert copied_from_banner(running).status_code == 201
+            # The parsers differ in two kinds of requests: without a Host, and with bare line feeds.
+            _, content_type = sent_raw(running, "GET /health HTTP/1.1\r\nConnection: close\r\n\r\n")
+            status, _ = sent_raw(
+                running, "GET /health HTTP/1.1\nHost: localhost\nConnection: close\n\n"
+            )
+
+            assert (content_type, status) == expected
+            assert running.stop() == 0
+
+
+def is_migrated(url: str) -> bool:
+    with psycopg.connect(url, autocommit=True) as connection:
+        row = connection.execute("SELECT to_regclass('alembic_version') IS NOT NULL").fetchone()
+        return row == (True,)
+
+
+def sent_raw(running: Server, request: str) -> tuple[int, str]:
+    """Send a request as it is; give the status and the content type of the answer."""
+    with socket.create_connection(("127.0.0.1", httpx.URL(running.url).port or 0)) as connection:
+        connection.settimeout(PATIENCE)
+        connection.sendall(request.encode())
+        answer = HTTPResponse(connection)
+        answer.begin()
+        return answer.status, answer.headers["content-type"]
+
+
+class TestTheSameContract:
+    """Whoever starts the application, it gives the same answers."""
+
+    @pytest.mark.requirement("FR-070")
+    @pytest.mark.parametrize(
+        "program",
+        [
+            ("uvicorn", "--factory", "src.main:create_app", "--no-server-header", "--port"),
+            ("fastapi_cli", "run", "src/asgi.py", "--host", "127.0.0.1", "--port"),
+            ("fastapi_cli", "run", "--host", "127.0.0.1", "--port"),  # by `tool.fastapi`
+        ],
+        ids=["uvicorn", "fastapi run FILE", "fastapi run"],
+    )
+    def test_is_served_by(
+        self, tmp_path: Path, database_url: str, program: tuple[str, ...]
+    ) -> None:
+        ours, theirs = local(DATABASE_URL=database_url), local(DATABASE_URL=database_url)
+        with (
+            server(tmp_path / "ours", program=SERVE, **ours) as expected,
+            server(tmp_path / "theirs", program=(*program, theirs["PORT"]), **theirs) as other,
+        ):
+            expected.wait_until_it_serves()
+            other.wait_until_it_serves()
+            assert answers_of(other, "bob") == answers_of(expected, "alice")
+
+            other.stop()
+            other.wait_until_nothing_is_left()
+            assert "Traceback" not in other.err
+
+
+def answers_of(running: Server, user: str) -> list[object]:
+    """Send some requests; give what is the same for each user and time."""
+    tasks = tasks_of(user)
+    with httpx.Client(base_url=running.url) as client:
+        created = client.post(tasks, json={"title": "Buy milk"})
+        answers = [
+            created,
+            client.get(created.headers["location"], headers={"If-None-Match": '"1"'}),
+            client.get(tasks, params={"include_total": "true"}),
+            client.post(tasks, json={"title": "", "colour": "red"}),
+            client.get(f"{tasks}?limit=0&limit=0"),
+            client.head(tasks),
+            client.put(f"{tasks}/summary"),
+            client.get("/nowhere"),
+            client.get("/health", headers={"Host": "evil.example"}),
+            client.patch(tasks, content=b"{", headers={"Content-Type": "application/json"}),
+        ]
+    same = ("title", "code", "errors", "detail", "total")
+    return [
+        (
+            answer.status_code,
+            sorted({*answer.headers} - {"server"}),
+            {
+                name: value
+                for name, value in (answer.json() if answer.content else {}).items()
+                if name in same
+            },
+        )
+        for answer in answers
+    ]
+
+
 class TestABadStart:
     @pytest.mark.requirement("FR-036")
-    def test_names_each_setting_at_fault_in_one_line(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("program", [MAKE_RUN, SERVE, MIGRATE], ids=" ".join)
+    def test_names_each_setting_at_fault_in_one_line(
+        self, tmp_path: Path, program: tuple[str, ...]
+    ) -> None:
         settings = {
             "PORT": "abc",
             "LOG_FORMAT": "xml",
             "DATABASE_URL": f"mysql://alice:{SECRET}@localhost/db",
             "DB_POOL_SIZE": "0",
         }
-        with server(tmp_path, **settings) as running:
+        with server(tmp_path, program=program, **settings) as running:
             assert running.wait() == 2
 
             lines = running.err.splitlines()

@@ -88,7 +88,7 @@ VIOLATIONS: Final[dict[str, list[dict[str, Any]]]] = {
 """For each CHECK the values that it refuses in a row that keeps all rules otherwise."""
 
 NO_WHITE_SPACE: Final = "\u200b\ufeff\u180e\u2060\x1c\x1d\x1e\x1f\x08\x7f"
-"""What looks like white space, or is to Python, but has not Unicode's property."""
+"""What looks like white space, or is white space to Python, but lacks Unicode's property."""
 
 BOUNDARIES: Final[list[tuple[dict[str, Any], dict[str, Any]]]] = [
     ({"title": "x"}, {}),
@@ -116,8 +116,7 @@ BOUNDARIES: Final[list[tuple[dict[str, Any], dict[str, Any]]]] = [
     ({"tags": "[5:6]={home,shopping}"}, {"tags": ["home", "shopping"]}),
     ({"version": 2**63 - 1}, {}),
 ]
-"""The values of a row that are just still right, and how the API gives those that it writes
-in another way."""
+"""Values of a row that just keep the rules, and how the API writes those that it changes."""
 
 
 def insert(connection: psycopg.Connection[Any], table: str, row: dict[str, Any]) -> None:

@@ -5,10 +5,12 @@ from typing import Any
 import httpx
 import pytest
 
-from src.api.kinds import INVALID_REQUEST
-from tests.builders import create, path_of, problem
+from src.api.problems import Kind
+from tests.builders import NO_TASK, create, path_of, problem, rows_of, tasks_of
 
 pytestmark = pytest.mark.anyio
+
+READ_ONLY = {"id": 5, "user_id": "x", "completed_at": 1, "version": 9, "created_at": None}
 
 FULL = {
     "title": "Buy milk",
@@ -76,7 +78,7 @@ class TestUpdateTask:
         assert answer.status_code == 422
         assert answer.json() == problem(
             answer,
-            INVALID_REQUEST,
+            Kind.INVALID_REQUEST,
             errors=[
                 {"pointer": "/title", "code": "wrong_type", "detail": "must be a string"},
                 {
@@ -152,13 +154,17 @@ class TestUpdateTask:
         answer = await client.patch(path_of(task), json=changes)
 
         assert answer.status_code == 422
-        assert answer.json()["errors"] == [
-            {
-                "pointer": "/due_at",
-                "code": "two_due_fields",
-                "detail": "excludes due_date: a task is due on a day or at an instant",
-            }
-        ]
+        assert answer.json() == problem(
+            answer,
+            Kind.INVALID_REQUEST,
+            errors=[
+                {
+                    "pointer": "/due_at",
+                    "code": "two_due_fields",
+                    "detail": "must be null if due_date is set: a task has one due date",
+                }
+            ],
+        )
         assert (await client.get(path_of(task))).json() == task
 
     @pytest.mark.requirement("FR-011")
@@ -166,10 +172,9 @@ class TestUpdateTask:
         self, client: httpx.AsyncClient, user: str
     ) -> None:
         task = await create(client, user)
-        read_only = {"id": 5, "user_id": "x", "completed_at": 1, "version": 9, "created_at": None}
 
-        accepted = await client.patch(path_of(task), json={**read_only, "title": "Buy oat milk"})
-        refused = await client.patch(path_of(task), json={**read_only, "colour": "red"})
+        accepted = await client.patch(path_of(task), json={**READ_ONLY, "title": "Buy oat milk"})
+        refused = await client.patch(path_of(task), json={**READ_ONLY, "colour": "red"})
 
         assert accepted.status_code == 200
         assert accepted.json() == {
@@ -181,8 +186,8 @@ class TestUpdateTask:
         assert refused.status_code == 422
         assert refused.json() == problem(
             refused,
-            INVALID_REQUEST,
-            errors=[{"pointer": "/colour", "code": "unknown", "detail": "is not known here"}],
+            Kind.INVALID_REQUEST,
+            errors=[{"pointer": "/colour", "code": "unknown", "detail": "unknown field"}],
         )
 
     @pytest.mark.requirement("FR-005", "FR-006")
@@ -200,3 +205,51 @@ class TestUpdateTask:
         assert renamed["completed_at"] == completed["completed_at"]
         assert again["completed_at"] == completed["completed_at"]
         assert reopened["completed_at"] is None
+
+
+@pytest.mark.parametrize("patch", [{}, READ_ONLY], ids=["empty", "only read-only fields"])
+class TestAPatchThatSetsNoField:
+    @pytest.mark.requirement("FR-071", "FR-011")
+    @pytest.mark.parametrize("headers", [{}, {"If-Match": '"2"'}, {"If-Match": "*"}], ids=str)
+    async def test_is_answered_with_the_task_and_changes_nothing(
+        self,
+        client: httpx.AsyncClient,
+        user: str,
+        shared_database_url: str,
+        patch: dict[str, Any],
+        headers: dict[str, str],
+    ) -> None:
+        await create(client, user)
+        task = await create(client, user, **FULL, due_date="2026-12-24")
+        before = rows_of(shared_database_url, user)
+
+        answer = await client.patch(path_of(task), json=patch, headers=headers)
+
+        assert answer.status_code == 200
+        assert answer.json() == task
+        assert answer.headers["etag"] == '"2"'
+        assert rows_of(shared_database_url, user) == before
+
+    @pytest.mark.requirement("FR-071", "FR-018")
+    async def test_is_412_if_the_task_is_at_another_version(
+        self, client: httpx.AsyncClient, user: str, shared_database_url: str, patch: dict[str, Any]
+    ) -> None:
+        path = path_of(await create(client, user))
+        current = (await client.patch(path, json={"title": "Buy oat milk"})).json()
+        before = rows_of(shared_database_url, user)
+
+        answer = await client.patch(path, json=patch, headers={"If-Match": '"1"'})
+
+        assert answer.status_code == 412
+        assert answer.json() == problem(answer, Kind.VERSION_MISMATCH, current=current)
+        assert answer.headers["etag"] == '"2"'
+        assert rows_of(shared_database_url, user) == before
+
+    @pytest.mark.requirement("FR-071", "FR-013")
+    async def test_is_404_if_there_is_no_such_task(
+        self, client: httpx.AsyncClient, user: str, patch: dict[str, Any]
+    ) -> None:
+        answer = await client.patch(f"{tasks_of(user)}/{NO_TASK}", json=patch)
+
+        assert answer.status_code == 404
+        assert answer.json() == problem(answer, Kind.TASK_NOT_FOUND)

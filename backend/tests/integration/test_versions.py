@@ -6,7 +6,7 @@ from collections import Counter
 import httpx
 import pytest
 
-from src.api.kinds import INVALID_REQUEST, VERSION_MISMATCH
+from src.api.problems import Kind
 from tests.builders import (
     CHANGE_ONE_TASK,
     NO_TASK,
@@ -114,7 +114,7 @@ class TestIfMatch:
         answer = await send(client, operation, user, current["id"], {"If-Match": tags})
 
         assert answer.status_code == 412
-        assert answer.json() == problem(answer, VERSION_MISMATCH, current=current)
+        assert answer.json() == problem(answer, Kind.VERSION_MISMATCH, current=current)
         assert answer.headers["etag"] == '"2"'
         assert (await client.get(path)).json() == current
 
@@ -143,12 +143,12 @@ class TestIfMatch:
         assert answer.status_code == 422
         assert answer.json() == problem(
             answer,
-            INVALID_REQUEST,
+            Kind.INVALID_REQUEST,
             errors=[
                 {
                     "header": "If-Match",
                     "code": "invalid_entity_tag",
-                    "detail": 'must be *, or entity tags such as "7"',
+                    "detail": 'must be * or entity tags such as "7"',
                 }
             ],
         )
@@ -186,7 +186,7 @@ class TestWritersAtTheSameTime:
         assert Counter(answer.status_code for answer in answers) == {200: 1, 412: 19}
         for answer in answers:
             if answer.status_code == 412:
-                assert answer.json() == problem(answer, VERSION_MISMATCH, current=current)
+                assert answer.json() == problem(answer, Kind.VERSION_MISMATCH, current=current)
             else:
                 assert answer.json() == current
 
@@ -235,7 +235,7 @@ class TestWritersAtTheSameTime:
             assert [task["version"] for task in page.json()["items"]] == [*range(newest, 0, -1)]
 
     @pytest.mark.requirement("FR-016")
-    async def test_writers_of_every_kind_never_get_into_each_others_way(
+    async def test_writers_of_every_kind_never_deadlock(
         self, client: httpx.AsyncClient, user: str
     ) -> None:
         tasks = [await create(client, user) for _ in range(4)]

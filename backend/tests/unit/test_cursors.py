@@ -6,14 +6,13 @@ from typing import Final
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from pydantic_core import from_json, to_json
 
 from src.exceptions import CursorMismatch
 from src.models.limits import USER_ID_PATTERN
 from src.services.cursors import decode_cursor, encode_cursor
 
 ALPHABET: Final = string.ascii_letters + string.digits + "-_"
-KEYS: Final = b'["2026-03-01T09:30:00.123456Z", "01981f6e-3c00-7a3b-8a00-000000000001"]'
+KEYS: Final = ["2026-03-01T09:30:00.123456Z", "01981f6e-3c00-7a3b-8a00-000000000001"]
 TOKEN: Final = encode_cursor(KEYS, user_id="alice", query="-created_at")
 
 json_arrays = st.lists(st.text() | st.integers(-(2**53), 2**53) | st.none() | st.booleans())
@@ -35,7 +34,7 @@ class TestCursors:
     def test_give_back_the_keys_that_they_were_made_of(
         self, keys: list[object], user: str, query: str
     ) -> None:
-        token = encode_cursor(to_json(keys), user_id=user, query=query)
+        token = encode_cursor(keys, user_id=user, query=query)
 
         assert decode_cursor(token, user_id=user, query=query) == keys
         assert set(token) <= set(ALPHABET)
@@ -50,7 +49,7 @@ class TestCursors:
         self, keys: list[object], made_for: tuple[str, str], used_for: tuple[str, str]
     ) -> None:
         assume(made_for != used_for)
-        token = encode_cursor(to_json(keys), user_id=made_for[0], query=made_for[1])
+        token = encode_cursor(keys, user_id=made_for[0], query=made_for[1])
 
         assert is_refused(token, user_id=used_for[0], query=used_for[1])
         assert is_refused(token, user_id=used_for[0], query=made_for[1]) or (
@@ -69,7 +68,7 @@ class TestCursors:
         self, user_id: str, query: str
     ) -> None:
         assert is_refused(TOKEN, user_id=user_id, query=query)
-        assert decode_cursor(TOKEN, user_id="alice", query="-created_at") == from_json(KEYS)
+        assert decode_cursor(TOKEN, user_id="alice", query="-created_at") == KEYS
 
     @pytest.mark.requirement("FR-020")
     def test_are_refused_with_any_character_changed(self) -> None:

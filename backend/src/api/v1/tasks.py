@@ -6,7 +6,8 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Body, Query, Request, Response
 from pydantic import WithJsonSchema
 
-from src.api.conditional import (
+from src.api.deps import Now, SessionDep, TaskId, UserId
+from src.api.etags import (
     IdempotencyKey,
     IfMatch,
     IfNoneMatch,
@@ -17,17 +18,7 @@ from src.api.conditional import (
     task_response,
     versions_in,
 )
-from src.api.deps import Now, SessionDep, TaskId, UserId
-from src.api.documentation import merge_patch_also_as_json, operation_id
-from src.api.kinds import (
-    DATABASE_UNAVAILABLE,
-    KEY_SPENT,
-    OUTCOME_UNKNOWN,
-    TASK_EXISTS,
-    TASK_NOT_FOUND,
-    VERSION_MISMATCH,
-)
-from src.api.responses import (
+from src.api.openapi import (
     BODY,
     SUMMARY_READ,
     TASK_CREATED,
@@ -36,9 +27,11 @@ from src.api.responses import (
     TASK_READ,
     TASK_WRITTEN,
     TASKS_LISTED,
-    problems,
+    merge_patch_also_as_json,
+    operation_id,
 )
-from src.api.routing import MERGE_PATCH, StrictRoute
+from src.api.problems import Kind, problems
+from src.api.strict import MERGE_PATCH, StrictRoute
 from src.schemas.query import TaskListQuery, TaskSummaryQuery
 from src.schemas.task import (
     Task,
@@ -51,7 +44,12 @@ from src.schemas.task import (
 )
 from src.services import todo_service
 
-_OF_A_CHANGE: Final = (TASK_NOT_FOUND, VERSION_MISMATCH, DATABASE_UNAVAILABLE, OUTCOME_UNKNOWN)
+_ON_CHANGE: Final = (
+    Kind.TASK_NOT_FOUND,
+    Kind.VERSION_MISMATCH,
+    Kind.DATABASE_UNAVAILABLE,
+    Kind.OUTCOME_UNKNOWN,
+)
 
 router: Final = APIRouter(
     prefix="/api/v1/{user_id}/tasks",
@@ -60,7 +58,7 @@ router: Final = APIRouter(
     generate_unique_id_function=operation_id,
 )
 
-# The body may be left out, but null is none: OpenAPI must not offer it.
+# The body may be left out, but it is never null: OpenAPI must not offer that.
 _NEVER_NULL: Final = WithJsonSchema({"$ref": "#/components/schemas/TaskCompletion"})
 
 
@@ -68,7 +66,8 @@ _NEVER_NULL: Final = WithJsonSchema({"$ref": "#/components/schemas/TaskCompletio
     "",
     status_code=201,
     response_model=Task,
-    responses=TASK_CREATED | problems(*BODY, KEY_SPENT, DATABASE_UNAVAILABLE),
+    responses=TASK_CREATED
+    | problems(*BODY, Kind.TASK_DELETED, Kind.DATABASE_UNAVAILABLE, Kind.OUTCOME_UNKNOWN),
 )
 async def create_task(
     request: Request,
@@ -77,49 +76,51 @@ async def create_task(
     task: TaskCreate,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Create a task. The server gives it an id, and `Location` says where it is.
+    """Create a task. The server chooses its id, and `Location` is its path.
 
-    With an `Idempotency-Key` this may be sent again as often as you like, and at the same
-    time: one task is made. Again with the same body the answer is 200 with the task as it
-    is now, with another body 422, and 410 after the task was deleted.
+    With an `Idempotency-Key`, you can safely send the request again, even concurrently: only one
+    task is created. Sent again with the same body, the answer is 200 with the task as it is now;
+    with another body, 422; after the task was deleted, 410.
     """
-    created = await todo_service.create_task(session, user_id, task, key=idempotency_key)
-    return created_response(created, f"{_path(request)}/{created.id}")
+    created, is_new = await todo_service.create_task(session, user_id, task, key=idempotency_key)
+    return created_response(created, f"{_path(request)}/{created.id}", is_new=is_new)
 
 
-@router.get("", response_model=TaskPage, responses=TASKS_LISTED | problems(DATABASE_UNAVAILABLE))
+@router.get(
+    "", response_model=TaskPage, responses=TASKS_LISTED | problems(Kind.DATABASE_UNAVAILABLE)
+)
 async def list_tasks(
     request: Request,
     session: SessionDep,
     user_id: UserId,
     query: Annotated[TaskListQuery, Query()],
     now: Now,
-    if_none_match: IfNoneMatch,
+    if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """List the user's tasks: those that match all filters, in any order, in pages.
+    """List the user's tasks that match all filters, page by page.
 
-    Follow `next_cursor`, or the `Link` header, to the end: every task that is left alone
-    meanwhile is seen exactly once. Ranges are half-open (after is inclusive, before is not),
-    and a task that lacks the time in question matches none.
+    To read all pages, follow `next_cursor` or the `Link` header until it is absent. Each task that
+    does not change in the meantime appears exactly once. Ranges include their start (`after`) and
+    exclude their end (`before`). A task without a due date matches no range of due dates.
     """
     seen = versions_in(if_none_match)
     page = await todo_service.list_tasks(session, user_id, query, now=now, seen=seen)
-    return list_response(page, seen=if_none_match, next_page=_next_page(request, page.next_cursor))
+    return list_response(page, seen=if_none_match, next_url=_next_url(request, page.next_cursor))
 
 
 @router.get(
     "/summary",
     response_model=TaskSummary,
-    responses=SUMMARY_READ | problems(DATABASE_UNAVAILABLE),
+    responses=SUMMARY_READ | problems(Kind.DATABASE_UNAVAILABLE),
 )
 async def get_summary(
     session: SessionDep,
     user_id: UserId,
     query: Annotated[TaskSummaryQuery, Query()],
     now: Now,
-    if_none_match: IfNoneMatch,
+    if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """Count the user's tasks, and of the open ones those overdue and those due today."""
+    """Count the user's tasks: all, open, completed, overdue and due today."""
     summary = await todo_service.get_summary(session, user_id, tz=query.tz, now=now)
     return summary_response(summary, seen=if_none_match)
 
@@ -127,13 +128,13 @@ async def get_summary(
 @router.get(
     "/{task_id:task_id}",
     response_model=Task,
-    responses=TASK_READ | problems(TASK_NOT_FOUND, DATABASE_UNAVAILABLE),
+    responses=TASK_READ | problems(Kind.TASK_NOT_FOUND, Kind.DATABASE_UNAVAILABLE),
 )
 async def get_task(
     session: SessionDep,
     user_id: UserId,
     task_id: TaskId,
-    if_none_match: IfNoneMatch,
+    if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Read one task."""
     task = await todo_service.get_task(session, user_id, task_id)
@@ -145,7 +146,12 @@ async def get_task(
     response_model=Task,
     responses=TASK_PUT
     | problems(
-        *BODY, TASK_NOT_FOUND, VERSION_MISMATCH, TASK_EXISTS, DATABASE_UNAVAILABLE, OUTCOME_UNKNOWN
+        *BODY,
+        Kind.TASK_NOT_FOUND,
+        Kind.VERSION_MISMATCH,
+        Kind.TASK_EXISTS,
+        Kind.DATABASE_UNAVAILABLE,
+        Kind.OUTCOME_UNKNOWN,
     ),
 )
 async def replace_task(
@@ -157,13 +163,13 @@ async def replace_task(
     if_match: IfMatch = None,
     if_none_match: IfNoneMatchAny = None,
 ) -> Response:
-    """Replace a task: every writable field must be there.
+    """Replace a task: every writable field is required.
 
-    Send back what GET gave, changed: the read-only fields in it are accepted and ignored.
-    With `If-None-Match: *` the task is created instead, under the id of your choice; this
+    You can send back what GET returned, with your changes: read-only fields are accepted and
+    ignored. With `If-None-Match: *`, the task is created instead, under the id you choose; this
     also undoes a deletion.
     """
-    written = await todo_service.replace_task(
+    replaced, is_new = await todo_service.replace_task(
         session,
         user_id,
         task_id,
@@ -172,13 +178,15 @@ async def replace_task(
         must_be_new=if_none_match is not None,
         must_exist="if-match" in request.headers,
     )
-    return created_response(written, _path(request)) if written.is_new else task_response(written)
+    if is_new:
+        return created_response(replaced, _path(request), is_new=True)
+    return task_response(replaced)
 
 
 @router.patch(
     "/{task_id:task_id}",
     response_model=Task,
-    responses=TASK_WRITTEN | problems(*BODY, *_OF_A_CHANGE),
+    responses=TASK_WRITTEN | problems(*BODY, *_ON_CHANGE),
     openapi_extra=merge_patch_also_as_json("TaskUpdate"),
 )
 async def update_task(
@@ -188,7 +196,11 @@ async def update_task(
     changes: Annotated[TaskUpdate, Body(media_type=MERGE_PATCH)],
     if_match: IfMatch = None,
 ) -> Response:
-    """Change some fields, by JSON merge patch (RFC 7396): absent keeps, null clears."""
+    """Change some fields with a JSON merge patch (RFC 7396).
+
+    Absent fields stay as they are; null clears a field. An empty patch changes nothing, not even
+    the version.
+    """
     updated = await todo_service.update_task(session, user_id, task_id, changes, if_match=if_match)
     return task_response(updated)
 
@@ -196,7 +208,7 @@ async def update_task(
 @router.patch(
     "/{task_id:task_id}/complete",
     response_model=Task,
-    responses=TASK_WRITTEN | problems(*BODY, *_OF_A_CHANGE),
+    responses=TASK_WRITTEN | problems(*BODY, *_ON_CHANGE),
 )
 async def complete_task(
     session: SessionDep,
@@ -205,11 +217,10 @@ async def complete_task(
     completion: Annotated[TaskCompletion | None, Body(), _NEVER_NULL] = None,
     if_match: IfMatch = None,
 ) -> Response:
-    """Complete a task, or reopen it.
+    """Send `{"is_completed": true}` to complete a task, `{"is_completed": false}` to reopen it.
 
-    With a body, the state is set: this may be sent again without harm. Without a body it is
-    toggled, atomically; a toggle that is sent again toggles back, so prefer the body wherever
-    an answer can get lost.
+    With a body you can safely send the request again. Without a body the task is toggled: an open
+    task is completed, a completed one is reopened. Sent again, a toggle toggles back.
     """
     is_completed = completion.is_completed if completion else None
     task = await todo_service.complete_task(
@@ -221,22 +232,22 @@ async def complete_task(
 @router.delete(
     "/{task_id:task_id}",
     status_code=204,
-    responses=TASK_DELETED | problems(*_OF_A_CHANGE),
+    responses=TASK_DELETED | problems(*_ON_CHANGE),
 )
 async def delete_task(
     session: SessionDep, user_id: UserId, task_id: TaskId, if_match: IfMatch = None
 ) -> Response:
-    """Delete a task for good. Only its id and the time remain, as a tombstone."""
+    """Delete a task permanently. Only its id and the time of deletion remain."""
     await todo_service.delete_task(session, user_id, task_id, if_match=if_match)
     return Response(status_code=204)
 
 
 def _path(request: Request) -> str:
-    """The path as the client wrote it, percent-encoded."""
+    """Give the path as the client wrote it, percent-encoded."""
     path: bytes = request.scope["raw_path"]
     return path.decode("ascii")
 
 
-def _next_page(request: Request, cursor: str | None) -> str:
-    """The same request with another cursor."""
+def _next_url(request: Request, cursor: str | None) -> str:
+    """Give the URL of this request with another cursor."""
     return f"{_path(request)}?{urlencode({**request.query_params, 'cursor': cursor})}"

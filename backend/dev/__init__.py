@@ -1,0 +1,1 @@
+"""What developers need and production does not: an embedded PostgreSQL, and `make run`."""

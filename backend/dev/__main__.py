@@ -1,0 +1,67 @@
+"""`make run`: a database if none is given, the migrations, and the server."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+import typer
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings
+
+from dev.postgres import LocalPostgresError, local_postgres
+from src import cli
+from src.config import ROOT, Settings
+
+app: Final = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+class DevSettings(BaseSettings):
+    """The settings that decide which database `make run` uses, read as the others are."""
+
+    model_config = Settings.model_config
+
+    database_url: SecretStr | None = None
+    database_url_unpooled: SecretStr | None = None
+    data_directory: Path = ROOT / ".data"
+
+
+@app.command()
+def main() -> None:
+    """Migrate the database and serve the API.
+
+    Without DATABASE_URL, start an embedded PostgreSQL that keeps its data in DATA_DIRECTORY, and
+    stop it together with the server.
+    """
+    cli.stop_on_signals()
+    with cli.errors_in_one_line():
+        ours = DevSettings()
+        if ours.database_url:
+            _serve(Settings(), "from DATABASE_URL")
+        elif ours.database_url_unpooled:
+            cli.give_up("DATABASE_URL_UNPOOLED: is for migrations only; set DATABASE_URL as well")
+        else:
+            _serve_embedded(ours.data_directory)
+
+
+def _serve(settings: Settings, database: str) -> None:
+    with cli.listener(settings) as taken:
+        cli.migrate(settings)
+        cli.serve(settings, taken, database)
+
+
+def _serve_embedded(directory: Path) -> None:
+    # The other settings and the port are checked before the database starts.
+    settings = Settings(database_url=SecretStr("postgresql://127.0.0.1/embedded"))
+    try:
+        with cli.listener(settings) as taken, local_postgres(directory / "postgres") as url:
+            # The workers are processes of their own, which read the settings again.
+            os.environ["DATABASE_URL"] = url
+            settings = Settings()
+            cli.migrate(settings)
+            cli.serve(settings, taken, f"embedded PostgreSQL, data in {directory}")
+    except LocalPostgresError as error:
+        cli.give_up(str(error))
+
+
+if __name__ == "__main__":
+    app(prog_name="python -m dev")

@@ -1,0 +1,228 @@
+"""The OpenAPI document, where it says more than the framework would, and the pages that show it."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import fastapi_offline
+from fastapi import FastAPI, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.openapi.docs import get_redoc_html
+from fastapi.routing import APIRoute
+
+from src.api.problems import Kind, problem_document
+from src.api.violations import violation
+from src.schemas.fields import in_words
+from src.schemas.problem import PROBLEM_MEDIA_TYPE
+from src.schemas.task import EXAMPLE_TASK, Task
+
+DESCRIPTION: Final = """\
+A task (todo) API. Every answer outside 2xx and 304 is a problem document (RFC 9457) that names the
+field, header or parameter at fault and has a stable `code`.
+
+**There is no authentication yet.** The caller names the user in the path, so anyone who can reach
+the server can act for any user. Users are strictly isolated: a task that belongs to someone else,
+was deleted or never existed gives the same 404.
+"""
+
+# Some patterns are a thousand characters long: the page would be wider than its window.
+SWAGGER_UI: Final = {"showCommonExtensions": False}
+
+SCRIPTS: Final = Path(fastapi_offline.__file__).parent / "static"
+_REDOC_SCRIPT: Final = "/redoc/redoc.standalone.js"
+_FAVICON: Final = "/static-offline-docs/favicon.png"
+
+Responses = dict[int | str, dict[str, Any]]
+"""The answers of a route by their status, for `responses=`."""
+
+_STRING: Final = {"schema": {"type": "string"}}
+_ETAG: Final = {"ETag": {**_STRING, "description": "The version of the task, for `If-Match`."}}
+_LIST_ETAG: Final = {
+    "ETag": {
+        **_STRING,
+        "description": "Weak: the version of the list, or a digest of the answer if that also"
+        " depends on the present time.",
+    }
+}
+_LINK: Final = {
+    "Link": {**_STRING, "description": 'The URL of the next page, `rel="next"`, if there is one.'}
+}
+_LOCATION: Final = {"Location": {**_STRING, "description": "The path of the task."}}
+_REPLAYED: Final = {
+    "Idempotency-Replayed": {
+        "schema": {"type": "string", "const": "true"},
+        "description": "`true`: an earlier request with this key created the task.",
+    }
+}
+_REQUEST_ID: Final = {"X-Request-ID": {**_STRING, "description": "The id you sent, or a new one."}}
+_CACHING: Final = {
+    "Cache-Control": {
+        **_STRING,
+        "description": "`private, no-cache`: revalidate before each use.",
+    }
+}
+_NOT_MODIFIED: Final = {"description": "Not modified: your copy is current."}
+_CREATED: Final = {
+    "model": Task,
+    "description": "The new task.",
+    "headers": _LOCATION | _ETAG | _CACHING,
+}
+
+TASK_READ: Final[Responses] = {
+    200: {"description": "The task.", "headers": _ETAG | _CACHING},
+    304: _NOT_MODIFIED | {"headers": _ETAG | _CACHING},
+}
+TASK_CREATED: Final[Responses] = {
+    201: _CREATED,
+    200: {
+        "model": Task,
+        "description": "The task that an earlier request with this `Idempotency-Key` created, as it"
+        " is now.",
+        "headers": _REPLAYED | _LOCATION | _ETAG | _CACHING,
+    },
+}
+TASK_WRITTEN: Final[Responses] = {
+    200: {"description": "The task as it is now.", "headers": _ETAG | _CACHING}
+}
+TASK_PUT: Final = TASK_WRITTEN | {201: _CREATED}
+TASK_DELETED: Final[Responses] = {204: {"description": "The task was deleted."}}
+TASKS_LISTED: Final[Responses] = {
+    200: {"description": "A page of the list.", "headers": _LIST_ETAG | _LINK | _CACHING},
+    304: _NOT_MODIFIED | {"headers": _LIST_ETAG | _CACHING},
+}
+SUMMARY_READ: Final[Responses] = {
+    200: {"description": "The counts.", "headers": _LIST_ETAG | _CACHING},
+    304: _NOT_MODIFIED | {"headers": _LIST_ETAG | _CACHING},
+}
+HEALTHY: Final[Responses] = {200: {"description": "The server is alive."}}
+READY: Final[Responses] = {200: {"description": "The server is ready for requests."}}
+
+BODY: Final = (Kind.INVALID_JSON, Kind.BODY_TOO_LARGE, Kind.UNSUPPORTED_MEDIA_TYPE)
+"""The problems of every route that reads a body."""
+
+_PROBLEM_HEADERS: Final = {
+    Kind.DATABASE_UNAVAILABLE: {"Retry-After": {**_STRING, "description": "Seconds."}},
+    Kind.VERSION_MISMATCH: _ETAG,
+    Kind.TASK_EXISTS: _ETAG,
+}
+_EXAMPLE_REQUEST_ID: Final = "0c7be7a5-52b4-4a55-9d3c-7a1c0f6a1f2e"
+_EXAMPLE_MEMBERS: Final[dict[int, dict[str, Any]]] = {
+    Kind.INVALID_REQUEST.status: {
+        "errors": [
+            violation({"type": "string_too_short", "loc": ("body", "title")}),
+            violation({"type": "extra_forbidden", "loc": ("body", "prio")}),
+        ]
+    },
+    Kind.VERSION_MISMATCH.status: {"current": EXAMPLE_TASK},
+}
+
+
+def operation_id(route: APIRoute) -> str:
+    """Name an operation like the route's function and the service's."""
+    return route.name
+
+
+def merge_patch_also_as_json(schema: str) -> dict[str, Any]:
+    """Document that a merge patch may also have the content type of plain JSON."""
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+    return {"requestBody": {"content": content}}
+
+
+def install(app: FastAPI) -> None:
+    """Complete the document of the app, and serve /redoc without the internet."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            _describe(generate())  # which FastAPI keeps
+        return app.openapi_schema or {}
+
+    app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's documentation does it
+    app.add_route("/redoc", _redoc_page, include_in_schema=False)
+    app.add_route(_REDOC_SCRIPT, _redoc_script, include_in_schema=False)
+
+
+def _describe(document: dict[str, Any]) -> None:
+    """Describe parameters and answers. The problems stand once for all operations.
+
+    The framework would repeat them, and drop every null from the examples.
+    """
+    components = document["components"]
+    components["responses"] = shared = {}
+    codes = [kind.code for kind in Kind]
+    components["schemas"]["Problem"]["properties"]["code"]["enum"] = codes
+    for path in document["paths"].values():
+        for operation in path.values():
+            for parameter in operation.get("parameters", ()):
+                _describe_parameter(parameter)
+            responses = dict(sorted(operation["responses"].items()))
+            for status, response in responses.items():
+                if codes := response.get("x-problems"):
+                    name = "_or_".join(codes)
+                    shared[name] = _describe_problems([Kind[code.upper()] for code in codes])
+                    responses[status] = {"$ref": f"#/components/responses/{name}"}
+                else:
+                    response["headers"] = response.get("headers", {}) | _REQUEST_ID
+            operation["responses"] = responses
+
+
+def _describe_parameter(parameter: dict[str, Any]) -> None:
+    """Give a parameter an example where /docs shows it: in its description."""
+    schema = _never_null(parameter["schema"])
+    parameter["schema"] = schema
+    if "examples" not in schema:
+        return
+    schema.pop("description", None)  # the parameter itself has it
+    example = schema["examples"][0]
+    described = f"{parameter.get('description', '')} Example: {in_words(example)}."
+    parameter["description"] = described.strip()
+    if parameter["name"] == "user_id":
+        # The only one that /docs can fill in: any other would change what the operation does.
+        parameter["example"] = example
+
+
+def _never_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """Say of an optional parameter that it can be left out, but never be null."""
+    given, *null = schema.get("anyOf", ({},))
+    if null != [{"type": "null"}]:
+        return schema
+    return {**given, **{key: value for key, value in schema.items() if key != "anyOf"}}
+
+
+def _describe_problems(kinds: list[Kind]) -> dict[str, Any]:
+    return {
+        "description": " ".join(f"{kind.title} (`{kind.code}`)." for kind in kinds),
+        "headers": _PROBLEM_HEADERS.get(kinds[0], {}) | _REQUEST_ID,
+        "content": {
+            PROBLEM_MEDIA_TYPE: {
+                "schema": {"$ref": "#/components/schemas/Problem"},
+                "examples": {
+                    kind.code: {"summary": kind.title, "value": _example(kind)} for kind in kinds
+                },
+            }
+        },
+    }
+
+
+def _example(kind: Kind) -> dict[str, Any]:
+    members = _EXAMPLE_MEMBERS.get(kind.status, {})
+    return problem_document(
+        kind.status, kind.code, kind.title, kind.detail, _EXAMPLE_REQUEST_ID, **members
+    )
+
+
+async def _redoc_page(request: Request) -> Response:
+    root_path = request.scope.get("root_path", "").rstrip("/")
+    return get_redoc_html(
+        openapi_url=root_path + request.app.openapi_url,
+        title=f"{request.app.title} - ReDoc",
+        redoc_js_url=root_path + _REDOC_SCRIPT,
+        redoc_favicon_url=root_path + _FAVICON,
+        with_google_fonts=False,
+    )
+
+
+async def _redoc_script(_: Request) -> Response:
+    """Serve the script of /redoc without the one picture that it loads from the internet."""
+    script = await run_in_threadpool((SCRIPTS / "redoc.standalone.js").read_bytes)
+    script = script.replace(b"https://cdn.redoc.ly/redoc/logo-mini.svg", _FAVICON.encode())
+    return Response(script, media_type="text/javascript")

@@ -1,0 +1,261 @@
+"""Problem documents (RFC 9457): every kind, and how each failure becomes one.
+
+A problem says what is at fault and what to do. It never holds the input or an internal. To add one,
+add a row to `Kind`, or to `RULES`.
+"""
+
+import logging
+from enum import Enum
+from http import HTTPStatus
+from http.client import responses
+from typing import Any, Final
+
+import orjson
+from fastapi import HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.utils import is_body_allowed_for_status_code
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.routing import Match
+
+from src.api.violations import violation
+from src.exceptions import (
+    CursorMismatch,
+    DatabaseUnavailable,
+    IdempotencyKeyReused,
+    TaskError,
+    UnknownTimeZone,
+    VersionMismatch,
+)
+from src.logs import REQUEST_ID
+from src.models.limits import BODY_MAX_BYTES, PROBLEM_MAX_ERRORS
+from src.schemas.problem import PROBLEM_MEDIA_TYPE, Problem
+from src.schemas.task import to_json, to_wire
+
+RETRY_AFTER: Final = "1"  # s
+
+log = logging.getLogger(__name__)
+
+
+class Kind(Enum):
+    """A kind of problem: its status, title and detail. Its code is its name in lower case.
+
+    A failure of the domain has the kind that is named like its code.
+    """
+
+    INVALID_JSON = (400, "Invalid JSON", "Send one JSON object (RFC 8259) in UTF-8.")
+    INVALID_HOST = (
+        400,
+        "Invalid Host header",
+        "The Host header must be present once and name this server. To accept names other than"
+        " localhost, add them to the setting ALLOWED_HOSTS.",
+    )
+    UPGRADE_NOT_SUPPORTED = (
+        400,
+        "Upgrade not supported",
+        "Requests with a body cannot ask for a protocol upgrade. Use plain HTTP/1.1: for example"
+        " HttpClient.Version.HTTP_1_1 in Java, or curl without --http2.",
+    )
+    ORIGIN_NOT_ALLOWED = (
+        400,
+        "Origin not allowed",
+        "Add the page's origin to the setting CORS_ORIGINS.",
+    )
+    PREFLIGHT_REFUSED = (
+        400,
+        "Preflight request refused",
+        "Access-Control-Request-Method must be a method of this API, in capital letters. Requests"
+        " from a public to a private network are not allowed.",
+    )
+    ROUTE_NOT_FOUND = (404, "Route not found", "See /docs for the routes of this API.")
+    TASK_NOT_FOUND = (404, "Task not found", "This user has no task with this id.")
+    METHOD_NOT_ALLOWED = (
+        405,
+        "Method not allowed",
+        "The Allow header lists the methods that this path supports.",
+    )
+    TASK_DELETED = (
+        410,
+        "Task deleted",
+        "The task created with this Idempotency-Key was deleted. Use a new key to create another"
+        " one.",
+    )
+    VERSION_MISMATCH = (
+        412,
+        "Version mismatch",
+        "The task is not at the version in If-Match. `current` is the task as it is now.",
+    )
+    TASK_EXISTS = (
+        412,
+        "Task already exists",
+        "A task with this id already exists. `current` is that task as it is now.",
+    )
+    BODY_TOO_LARGE = (
+        413,
+        "Body too large",
+        f"The body may be at most {BODY_MAX_BYTES} bytes long.",
+    )
+    UNSUPPORTED_MEDIA_TYPE = (
+        415,
+        "Unsupported media type",
+        "Send Content-Type: application/json (or application/merge-patch+json for PATCH), in UTF-8"
+        " and without a Content-Encoding.",
+    )
+    INVALID_REQUEST = (422, "Invalid request", "`errors` lists what to correct.")
+    INTERNAL_ERROR = (500, "Internal error", "Quote request_id when you report it.")
+    DATABASE_UNAVAILABLE = (
+        503,
+        "Database unavailable",
+        "Nothing was changed. Send the request again after the seconds in Retry-After.",
+    )
+    OUTCOME_UNKNOWN = (
+        503,
+        "Outcome unknown",
+        "The database failed before the result arrived, so the change may have been made. Read the"
+        " task before you send the request again.",
+    )
+
+    def __init__(self, status: int, title: str, detail: str) -> None:
+        self.code = self.name.lower()
+        self.status = status
+        self.title = title
+        self.detail = detail
+
+
+RULES: Final[dict[type[TaskError], tuple[dict[str, str], str]]] = {
+    IdempotencyKeyReused: (
+        {"header": "Idempotency-Key"},
+        "was used for a request with a different body; use a new key for a new request",
+    ),
+    CursorMismatch: (
+        {"parameter": "cursor"},
+        "does not belong to this list; start again without a cursor",
+    ),
+    UnknownTimeZone: ({"parameter": "tz"}, "is not known to the database"),
+}
+"""The failures that break a rule (422): where, and what to send instead."""
+
+
+class RefusedRequest(HTTPException):
+    """A request that is refused before its values are validated."""
+
+    def __init__(
+        self, kind: Kind, *, detail: str | None = None, headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(kind.status, detail or kind.detail, headers)
+        self.kind = kind
+
+
+def problem(
+    kind: Kind,
+    *,
+    detail: str | None = None,
+    headers: dict[str, str] | None = None,
+    **members: object,
+) -> Response:
+    """Answer the current request with a problem of this kind."""
+    return _response(
+        problem_document(
+            kind.status, kind.code, kind.title, detail or kind.detail, REQUEST_ID.get(), **members
+        ),
+        headers,
+    )
+
+
+def problem_document(
+    status: int, code: str, title: str, detail: str, request_id: str, **members: object
+) -> dict[str, Any]:
+    """Describe what went wrong in the request with this id."""
+    return {
+        "type": f"urn:task-api:problem:{code}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "instance": f"urn:task-api:request:{request_id}",
+        "code": code,
+        "request_id": request_id,
+        **members,
+    }
+
+
+def problems(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
+    """Document the problems of a route, for `responses=`. Those of every route are included."""
+    documented: dict[int | str, dict[str, Any]] = {}
+    for kind in (*kinds, Kind.INVALID_REQUEST, Kind.INTERNAL_ERROR):
+        of_status = documented.setdefault(kind.status, {"model": Problem, "x-problems": []})
+        of_status["x-problems"].append(kind.code)
+    return documented
+
+
+def _response(document: dict[str, Any], headers: dict[str, str] | None) -> Response:
+    # A cache may store a 404 or 410 by itself (RFC 9110, section 15.1), for longer than it is true.
+    headers = {"Cache-Control": "no-store", **(headers or {})}
+    return Response(to_json(document), document["status"], headers, media_type=PROBLEM_MEDIA_TYPE)
+
+
+async def _on_invalid_request(_: Request, error: RequestValidationError) -> Response:
+    errors = [violation(found) for found in error.errors()[:PROBLEM_MAX_ERRORS]]
+    return problem(Kind.INVALID_REQUEST, errors=errors)
+
+
+async def _on_http_exception(request: Request, error: StarletteHTTPException) -> Response:
+    """Pass on any status and headers."""
+    headers = dict(error.headers or {})
+    if isinstance(error, RefusedRequest):
+        return problem(error.kind, detail=error.detail, headers=headers)
+    if error.status_code == HTTPStatus.NOT_FOUND and "endpoint" not in request.scope:
+        return problem(Kind.ROUTE_NOT_FOUND, headers=headers)
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        allowed = _allowed_methods(request)
+        if request.method not in allowed:  # otherwise the route itself has raised it
+            return problem(
+                Kind.METHOD_NOT_ALLOWED, headers={**headers, "Allow": ", ".join(allowed)}
+            )
+    if not is_body_allowed_for_status_code(error.status_code):
+        return Response(status_code=error.status_code, headers=headers)
+    title = responses.get(error.status_code, f"Status {error.status_code}")
+    detail: Any = error.detail  # FastAPI allows any JSON
+    if not isinstance(detail, str):
+        detail = orjson.dumps(detail).decode()
+    code = title.lower().replace(" ", "_").replace("-", "_").replace("'", "")
+    return _response(
+        problem_document(error.status_code, code, title, detail, REQUEST_ID.get()), headers
+    )
+
+
+async def _on_task_error(_: Request, error: TaskError) -> Response:
+    if type(error) not in RULES:
+        return problem(Kind[error.code.upper()])
+    place, detail = RULES[type(error)]
+    return problem(Kind.INVALID_REQUEST, errors=[{**place, "code": error.code, "detail": detail}])
+
+
+async def _on_version_mismatch(_: Request, error: VersionMismatch) -> Response:
+    headers = {"ETag": f'"{error.current.version}"'}
+    return problem(Kind[error.code.upper()], headers=headers, current=to_wire(error.current))
+
+
+async def _on_database_unavailable(_: Request, error: DatabaseUnavailable) -> Response:
+    log.warning("database unavailable: %s", " ".join(str(error).split()))
+    return problem(Kind[error.code.upper()], headers={"Retry-After": RETRY_AFTER})
+
+
+HANDLERS: Final[dict[type[Exception] | int, Any]] = {
+    RequestValidationError: _on_invalid_request,
+    StarletteHTTPException: _on_http_exception,
+    VersionMismatch: _on_version_mismatch,
+    TaskError: _on_task_error,
+    DatabaseUnavailable: _on_database_unavailable,
+}
+"""The exception handlers of the app. What none of them handles is for `UnexpectedErrors`."""
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    """List the methods of all routes at this path. The framework lists those of the first."""
+
+    def is_allowed(method: str) -> bool:
+        scope = {**request.scope, "method": method}
+        return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+
+    methods = ("DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT")
+    allowed = set(filter(is_allowed, methods)) or {"GET"}  # the files of /docs
+    return sorted(allowed | {"HEAD"} if "GET" in allowed else allowed)

@@ -1,0 +1,181 @@
+"""The strict route: refuses what FastAPI would ignore or guess, before values are validated.
+
+- A query parameter that is unknown, repeated or not UTF-8 is 422.
+- So is a header that asks for protection, on a write that does not give it: to ignore a
+  precondition or an idempotency key would break a promise.
+- A body where none is read is 422.
+- A body is JSON (RFC 8259) in UTF-8, with a JSON content type and of limited size, and no object in
+  it has a name twice. Otherwise the answer is 400, 413 or 415.
+
+All violations of this kind are reported together; those of the values come after they are fixed.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, NoReturn
+from urllib.parse import parse_qsl
+
+from fastapi import Request, Response
+from fastapi.dependencies.models import Dependant
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+
+from src.api.problems import Kind, RefusedRequest
+from src.models.limits import BODY_MAX_BYTES
+
+JSON: Final = "application/json"
+MERGE_PATCH: Final = "application/merge-patch+json"
+_PROTECTIONS: Final = ("If-Match", "If-None-Match", "If-Unmodified-Since", "Idempotency-Key")
+_SINGULAR: Final = ("Idempotency-Key",)  # the others are lists: their lines count as one
+_CHARSETS: Final = {"charset=utf-8", 'charset="utf-8"'}
+
+
+class StrictRoute(APIRoute):
+    """A route that refuses what it does not understand."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        known = _query_names(self.dependant)
+        has_body = self.body_field is not None
+        headers = {parameter.alias for parameter in self.dependant.header_params}
+        is_read = self.methods == {"GET"}
+        unsupported = [name for name in _PROTECTIONS if not is_read and name not in headers]
+
+        async def handle_strictly(request: Request) -> Response:
+            request = StrictRequest(request.scope, request.receive)
+            violations = _header_violations(request, unsupported)
+            if request.scope["query_string"]:
+                violations += _query_violations(request, known)
+            if not has_body and _sends_body(request):
+                violations.append({"type": "unexpected body", "loc": ("body",)})
+            if violations:
+                raise RequestValidationError(violations)
+            return await handle(request)
+
+        return handle_strictly
+
+
+class StrictRequest(Request):
+    """A request whose body is read strictly."""
+
+    async def body(self) -> bytes:
+        """Read the body. Refuse it if it is too large or has no JSON content type."""
+        if not hasattr(self, "_body"):
+            chunks = bytearray()
+            async for chunk in self.stream():
+                chunks += chunk
+                if len(chunks) > BODY_MAX_BYTES:  # nobody will read the rest
+                    raise RefusedRequest(Kind.BODY_TOO_LARGE, headers={"Connection": "close"})
+            if chunks and not self._is_json():
+                raise RefusedRequest(Kind.UNSUPPORTED_MEDIA_TYPE)
+            self._body = bytes(chunks)
+        return self._body
+
+    async def json(self) -> Any:  # noqa: ANN401 — as in the base class
+        """Parse the body."""
+        try:
+            parsed = parse_json(await self.body())
+        except NotStrictJSONError as error:
+            raise RefusedRequest(Kind.INVALID_JSON, detail=str(error)) from None
+        # FastAPI takes null for a missing body, which would toggle a task. An empty array fails the
+        # validation just as null should.
+        return [] if parsed is None else parsed
+
+    def _is_json(self) -> bool:
+        content_types = self.headers.getlist("content-type")
+        encoding = self.headers.get("content-encoding", "identity").strip().lower()
+        if len(content_types) != 1 or encoding != "identity":
+            return False
+        media_type, *parameters = content_types[0].lower().split(";")
+        accepted = {JSON, MERGE_PATCH} if self.method == "PATCH" else {JSON}
+        charsets = {item.strip() for item in parameters if item.strip().startswith("charset")}
+        return media_type.strip() in accepted and charsets <= _CHARSETS
+
+
+class NotStrictJSONError(ValueError):
+    """The text is not such JSON. The message says where or why, and quotes nothing."""
+
+
+def parse_json(text: bytes) -> Any:  # noqa: ANN401 — JSON can be anything
+    """Parse JSON. Half of a surrogate pair passes: JSON allows it, and its field will be named.
+
+    Raises:
+        NotStrictJSONError: it is not JSON, has a name twice, or is too deep or too long to read.
+    """
+    try:
+        return json.loads(text.decode(), object_pairs_hook=_object, parse_constant=_refuse)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno} column {error.colno}"
+        raise NotStrictJSONError(f"The body is not valid JSON at {where}.") from None
+    except UnicodeDecodeError as error:
+        raise NotStrictJSONError(f"The body is not UTF-8 at byte {error.start + 1}.") from None
+    except RecursionError:
+        raise NotStrictJSONError("The body is nested too deeply.") from None
+    except NotStrictJSONError:
+        raise
+    except ValueError:
+        raise NotStrictJSONError("A number in the body has too many digits.") from None
+
+
+def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    parsed = dict(members)
+    if len(parsed) < len(members):
+        raise NotStrictJSONError("An object in the body has the same name twice.")
+    return parsed
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise NotStrictJSONError(f"{constant} is not JSON.")
+
+
+def _sends_body(request: Request) -> bool:
+    headers = request.headers
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+
+
+def _header_violations(request: Request, unsupported: list[str]) -> list[dict[str, Any]]:
+    headers = request.headers
+    sent = [name for name in unsupported if name in headers]
+    repeated = [name for name in _SINGULAR if len(headers.getlist(name)) > 1]
+    return [
+        *({"type": "unsupported header", "loc": ("header", name)} for name in sent),
+        *({"type": "repeated", "loc": ("header", name)} for name in repeated),
+    ]
+
+
+def _query_names(dependant: Dependant) -> set[str]:
+    """Name the query parameters of a route, including those of its dependencies."""
+    names = set().union(*map(_query_names, dependant.dependencies))
+    for parameter in dependant.query_params:
+        annotation = parameter.field_info.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            names |= set(annotation.model_fields)
+        else:
+            names.add(parameter.alias)
+    return names
+
+
+def _query_violations(request: Request, known: set[str]) -> list[dict[str, Any]]:
+    counts = Counter(name for name, _ in request.query_params.multi_items())
+    undecodable = _undecodable(request)
+    return [
+        {"type": kind, "loc": ("query", name)}
+        for name, count in counts.items()
+        for kind, is_violated in (
+            ("extra_forbidden", name not in known),
+            ("repeated", count > 1),
+            ("not utf-8", name in undecodable),
+        )
+        if is_violated
+    ]
+
+
+def _undecodable(request: Request) -> set[str]:
+    """Name the parameters whose value is not UTF-8. Starlette puts U+FFFD in its place."""
+    if not any("\ufffd" in value for _, value in request.query_params.multi_items()):
+        return set()
+    text = request.scope["query_string"].decode("latin-1")
+    pairs = parse_qsl(text, keep_blank_values=True, errors="surrogateescape")
+    return {name for name, value in pairs if any("\udc80" <= mark <= "\udcff" for mark in value)}

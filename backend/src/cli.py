@@ -1,0 +1,170 @@
+"""The command line of what is deployed: `python -m src serve` and `python -m src migrate`."""
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from ipaddress import ip_address
+from socket import AI_PASSIVE, SOCK_STREAM, create_server, getaddrinfo, socket
+from types import FrameType
+from typing import TYPE_CHECKING, Final, NoReturn
+
+import typer
+import uvicorn
+from alembic.util import CommandError
+from pydantic import ValidationError
+from sqlalchemy.exc import DBAPIError
+from uvicorn.supervisors import Multiprocess
+
+from src import __version__, logs, revisions
+from src.config import Settings
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+_SHUTDOWN_TIMEOUT: Final = 10  # s that running requests have to finish
+_BACKLOG: Final = 2048  # connections that the system accepts before the server does
+
+app: Final = typer.Typer(
+    help="The Task API. The environment and the file .env decide its settings.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command("serve")
+def serve_command() -> None:
+    """Serve the API. The database must be at the newest migration: see `migrate`."""
+    stop_on_signals()
+    with errors_in_one_line():
+        settings = Settings()
+        with listener(settings) as taken:
+            serve(settings, taken, "from DATABASE_URL")
+
+
+@app.command("migrate")
+def migrate_command() -> None:
+    """Bring the database to the newest migration. Uses DATABASE_URL_UNPOOLED if it is set."""
+    with errors_in_one_line():
+        migrate(Settings())
+
+
+def migrate(settings: Settings) -> None:
+    """Bring the database to the newest migration."""
+    logs.configure(settings)
+    revisions.upgrade(settings.migration_url)
+
+
+def serve(settings: Settings, taken: socket, database: str) -> None:
+    """Serve on a listening socket until a signal comes; `database` is described in the banner."""
+    if settings.http_parser == "zttp" and find_spec("zttp") is None:
+        give_up("HTTP_PARSER: zttp is not installed; install it with `pip install zttp`")
+    logs.configure(settings)
+    print(banner(settings, database, *taken.getsockname()[:2]), flush=True)
+    config = uvicorn.Config(
+        "src.main:create_app",
+        factory=True,
+        http=settings.http_parser,
+        ws="none",
+        workers=settings.web_concurrency,
+        access_log=False,  # the request's own log line has its id
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT,
+    )
+    if settings.web_concurrency > 1:
+        on_hang_up = signal.getsignal(signal.SIGHUP)
+        supervisor = Multiprocess(config, [taken])
+        signal.signal(signal.SIGHUP, on_hang_up)  # uvicorn would restart the workers
+        supervisor.run()
+    else:
+        with suppress(KeyboardInterrupt):  # by then it has stopped, and tells its parent
+            uvicorn.Server(config).run([taken])
+
+
+@contextmanager
+def listener(settings: Settings) -> Iterator[socket]:
+    """Take the port before anything else, so that a port in use is reported at once."""
+    try:
+        ((family, _, _, _, address), *_) = getaddrinfo(
+            settings.host, settings.port, type=SOCK_STREAM, flags=AI_PASSIVE
+        )
+        taken = create_server(address[:2], family=family, backlog=_BACKLOG)
+    except OSError as error:
+        reason, *_ = str(error.strerror).split(" (")
+        give_up(
+            f"HOST, PORT: cannot listen on port {settings.port} of {settings.host}: {reason};"
+            " choose another port, for example PORT=8001"
+        )
+    with taken:
+        yield taken
+
+
+def banner(settings: Settings, database: str, ip: str, port: int) -> str:
+    """Say where the server is, and what to try first."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    address = f"http://{host}:{port}"
+    lines = [
+        "",
+        f"  Task API {__version__}",
+        "",
+        f"  Documentation  {address}/docs",
+        f"                 {address}/redoc",
+        f"  Database       {database}",
+        "",
+        "  Try it:",
+        f"  curl {address}/api/v1/alice/tasks -H 'Content-Type: application/json'"
+        """ -d '{"title": "Buy milk"}'""",
+        "",
+    ]
+    if not ip_address(ip).is_loopback:
+        lines += [
+            f"  WARNING: there is no authentication, and HOST={settings.host} opens the port to"
+            " others:",
+            "  anyone who can reach it can act for any user. ALLOWED_HOSTS must list the host",
+            "  names that clients use.",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+@contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """End the program with one clear line where a person must act."""
+    try:
+        yield
+    except ValidationError as error:
+        give_up(*map(_setting_at_fault, error.errors()))
+    except DBAPIError as error:
+        give_up(f"the database cannot be used: {error.orig}")
+    except CommandError as error:
+        give_up(f"the database is at a migration that this version does not know: {error}")
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+
+
+def give_up(*lines: str) -> NoReturn:
+    """Print each line as an error, and exit with status 2."""
+    for line in lines:
+        print(f"task-api: {' '.join(line.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+def stop_on_signals() -> None:
+    """Let SIGTERM, and SIGHUP of a closed terminal, end every `with` block on the way out."""
+    signal.signal(signal.SIGTERM, _stop)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under `nohup`
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(0)
+
+
+def _setting_at_fault(found: "ErrorDetails") -> str:
+    name = "_".join(str(part) for part in found["loc"][:1]).upper()
+    if found["type"] == "missing":
+        return f"{name} is not set; to run with an embedded database, use `make run`"
+    return f"{name}: {found['msg'].removeprefix('Value error, ')}"

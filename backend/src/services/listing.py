@@ -1,0 +1,418 @@
+"""Lists of a user's tasks: filters, sorts, pages and totals; and the summary.
+
+The statement of a list depends on which filters, sort keys and options are asked for, never on
+their values. So there is one statement for each combination, built when it is first asked for.
+
+A filter is a field of `TaskListQuery` and an entry of `_FILTERS`; a sort is a name in `SORT_FIELDS`
+and an entry of `_SORTS`.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import (
+    ARRAY,
+    Boolean,
+    ColumnElement,
+    Date,
+    Enum,
+    FromClause,
+    Integer,
+    Row,
+    Select,
+    Text,
+    all_,
+    and_,
+    any_,
+    bindparam,
+    cast,
+    false,
+    func,
+    literal_column,
+    not_,
+    or_,
+    select,
+    true,
+    tuple_,
+)
+from sqlalchemy.dialects.postgresql import BIGINT, INTERVAL, TIMESTAMP
+
+from src.exceptions import CursorMismatch
+from src.models.limits import PRIORITIES
+from src.models.task import INSTANT, TASK_PRIORITY, TaskRow
+from src.schemas.fields import parse_instant, parse_uuid, refuse_nul
+from src.schemas.query import SortKey, TaskListQuery
+from src.services.cursors import decode_cursor, encode_cursor
+from src.services.statements import USER, columns_of, task_lists, tasks
+
+_MAX_STATEMENTS: Final = 256
+"""How many statements are kept: enough for real clients, and a bound against all others."""
+
+_COLUMNS: Final = len(TaskRow._fields)
+_LIMIT: Final = bindparam("limit", type_=Integer())
+_SEEN: Final = bindparam("versions", type_=ARRAY(BIGINT))
+
+
+class Page(NamedTuple):
+    """One page of a list.
+
+    `version` is the number of the user's latest change, or None if the page also depends on the
+    present time.
+    """
+
+    version: int | None
+    tasks: list[TaskRow]
+    next_cursor: str | None
+    total: int | None
+
+
+# Days. Which day it is, and on which day an instant falls, depends on the time zone of the query.
+# PostgreSQL computes it. A civil day is never converted.
+
+_NOW: Final = bindparam("the_time", type_=INSTANT)
+_ZONE: Final = bindparam("the_zone", type_=Text())
+_MICROSECOND: Final = bindparam("a_microsecond", timedelta(microseconds=1), INTERVAL())
+
+# PostgreSQL takes the names of these zones for abbreviations, and so for fixed offsets. These are
+# the zones that IANA's database links them to.
+_LINKS: Final = {
+    "CET": "Europe/Brussels",
+    "EET": "Europe/Athens",
+    "EST": "America/Panama",
+    "HST": "Pacific/Honolulu",
+    "MET": "Europe/Brussels",
+    "MST": "America/Phoenix",
+    "WET": "Europe/Lisbon",
+}
+
+
+def time_parameters(now: datetime, tz: str) -> dict[str, Any]:
+    """Give the parameters of a statement that depends on days."""
+    return {"the_time": now, "the_zone": _LINKS.get(tz, tz)}
+
+
+def _day_of(at: ColumnElement[Any]) -> ColumnElement[Any]:
+    return cast(func.timezone(_ZONE, at, type_=TIMESTAMP()), Date)
+
+
+def _once(value: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Compute a value that does not depend on the row once, also in a prepared plan."""
+    return select(value).scalar_subquery()
+
+
+def _last_day_begun_before(at: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Give the day of the moment before an instant.
+
+    Converting midnights instead is ambiguous where the clocks change at midnight: that midnight
+    occurs twice or not at all.
+    """
+    return _once(_day_of(at - _MICROSECOND))
+
+
+today: Final = _once(_day_of(_NOW))
+due_day: Final = func.coalesce(tasks.c.due_date, _day_of(tasks.c.due_at))
+is_overdue: Final = and_(
+    not_(tasks.c.is_completed),
+    # A day is over only when it has ended in the time zone.
+    or_(tasks.c.due_at < _NOW, tasks.c.due_date < today),
+)
+
+
+# Filters. All must hold. A range is half-open: after is inclusive, before is exclusive. A null
+# matches no range.
+
+
+def _value(name: str, type_: Any) -> ColumnElement[Any]:  # noqa: ANN401 — any SQL type
+    """Take the value of a filter. Its parameter is named like the field of the query."""
+    return bindparam(name, type_=type_)
+
+
+def _contains(column: ColumnElement[str]) -> ColumnElement[bool]:
+    # Not LIKE: in a plain search for a substring, % and _ mean themselves.
+    return func.strpos(func.lower(column), _once(func.lower(_value("q", Text())))) > 0
+
+
+_FILTERS: Final[dict[str, ColumnElement[bool]]] = {
+    "is_completed": tasks.c.is_completed == _value("is_completed", Boolean()),
+    "priority": tasks.c.priority
+    == any_(cast(_value("priority", ARRAY(Text)), ARRAY(TASK_PRIORITY))),
+    "tag": tasks.c.tags.op("@>", is_comparison=True)(_value("tag", ARRAY(Text))),
+    "q": or_(_contains(tasks.c.title), _contains(tasks.c.description)),
+    "due=overdue": is_overdue,
+    "due=today": due_day == today,
+    "due=upcoming": due_day > today,
+    "due=none": and_(tasks.c.due_date.is_(None), tasks.c.due_at.is_(None)),
+    "due_before=date": due_day < _value("due_before", Date()),
+    "due_after=date": due_day >= _value("due_after", Date()),
+    "due_before=datetime": or_(
+        tasks.c.due_at < _value("due_before", INSTANT),
+        tasks.c.due_date <= _last_day_begun_before(_value("due_before", INSTANT)),
+    ),
+    "due_after=datetime": or_(
+        tasks.c.due_at >= _value("due_after", INSTANT),
+        tasks.c.due_date > _last_day_begun_before(_value("due_after", INSTANT)),
+    ),
+    "created_before": tasks.c.created_at < _value("created_before", INSTANT),
+    "created_after": tasks.c.created_at >= _value("created_after", INSTANT),
+    "updated_after": tasks.c.updated_at >= _value("updated_after", INSTANT),
+}
+"""The condition of each filter, by the name of its field; where the condition depends on the value
+(`due`) or its type (a day or an instant), by the name and that."""
+
+
+def _filters_of(query: TaskListQuery) -> dict[str, Any]:
+    """Give the values of the filters that the query has, by their keys in `_FILTERS`."""
+    filters = {}
+    for name in dict.fromkeys(key.partition("=")[0] for key in _FILTERS):
+        value = getattr(query, name)
+        if value is None:
+            continue
+        if name == "due":
+            filters[f"due={value}"] = value
+        elif isinstance(value, date) and name in ("due_before", "due_after"):
+            filters[f"{name}={type(value).__name__}"] = value
+        else:
+            filters[name] = value
+    return filters
+
+
+# Sorts. Nulls come last both ways, and the id breaks ties in the direction of the last key.
+
+
+def _parse_day(value: object) -> date:
+    # An instant of the first or last year may fall on a day outside those years in its zone.
+    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", value, re.ASCII):
+        return date.fromisoformat(value)
+    raise ValueError
+
+
+def _parse_text(value: object) -> str:
+    if isinstance(value, str):
+        return refuse_nul(value)
+    raise ValueError
+
+
+def _parse_priority(value: object) -> str:
+    if isinstance(value, str) and value in PRIORITIES:
+        return value
+    raise ValueError
+
+
+class _SortColumn(NamedTuple):
+    """A column of the ORDER BY, under its name in the rows, and how to read it in a cursor.
+
+    A cursor may be made by anybody, so it is read as strictly as any field.
+    """
+
+    name: str
+    parse: Callable[[object], object]
+    value: ColumnElement[Any]
+    is_nullable: bool = False
+    is_first_if_null: bool = False  # in ascending order
+    is_descending: bool = False
+
+    @property
+    def puts_nulls_first(self) -> bool:
+        return self.is_first_if_null and not self.is_descending
+
+    def order(self, value: ColumnElement[Any]) -> ColumnElement[Any]:
+        """Give the term of the ORDER BY for this value."""
+        ordered = value.desc() if self.is_descending else value.asc()
+        if not self.is_nullable:
+            return ordered
+        return ordered.nulls_first() if self.puts_nulls_first else ordered.nulls_last()
+
+    def is_after(self, key: ColumnElement[Any], *, key_is_null: bool) -> ColumnElement[bool]:
+        """Match the rows that this column puts strictly after the key."""
+        if key_is_null:
+            return self.value.is_not(None) if self.puts_nulls_first else false()
+        after = self.value < key if self.is_descending else self.value > key
+        ends_with_nulls = self.is_nullable and not self.puts_nulls_first
+        return or_(after, self.value.is_(None)) if ends_with_nulls else after
+
+    def equals(self, key: ColumnElement[Any], *, key_is_null: bool) -> ColumnElement[bool]:
+        """Match the rows that have the key in this column."""
+        return self.value.is_(None) if key_is_null else self.value == key
+
+
+_SORTS: Final = {
+    "created_at": [_SortColumn("created_at", parse_instant, tasks.c.created_at)],
+    "updated_at": [_SortColumn("updated_at", parse_instant, tasks.c.updated_at)],
+    "due": [
+        _SortColumn("due_day", _parse_day, due_day, is_nullable=True),
+        # What is due on the whole day comes before what is due at some time of it.
+        _SortColumn(
+            "due_at", parse_instant, tasks.c.due_at, is_nullable=True, is_first_if_null=True
+        ),
+    ],
+    "priority": [_SortColumn("priority", _parse_priority, tasks.c.priority)],
+    # By code point: the same on every server, whatever its locale.
+    "title": [_SortColumn("title", _parse_text, tasks.c.title.collate("C"))],
+}
+_ID: Final = _SortColumn("id", parse_uuid, tasks.c.id)
+
+
+def _sort_columns(sort: tuple[SortKey, ...]) -> list[_SortColumn]:
+    columns = [
+        column._replace(is_descending=is_descending)
+        for field, is_descending in sort
+        for column in _SORTS[field]
+    ]
+    return [*columns, _ID._replace(is_descending=sort[-1].is_descending)]
+
+
+def _follows(columns: list[_SortColumn], nulls: tuple[bool, ...]) -> ColumnElement[bool]:
+    """Match the rows after the one whose sort keys are the parameters `after_0`, `after_1`, ...
+
+    `nulls` tells which of the keys are null.
+    """
+    keys: list[ColumnElement[Any]] = []
+    for position, column in enumerate(columns):
+        parameter = bindparam(f"after_{position}", type_=column.value.type)
+        # PostgreSQL takes an untyped parameter for text, which an enum cannot be compared with.
+        is_enum = isinstance(column.value.type, Enum)
+        keys.append(cast(parameter, column.value.type) if is_enum else parameter)
+    is_plain = not any(column.is_nullable for column in columns)
+    if is_plain and len({column.is_descending for column in columns}) == 1:
+        # An index scan can start from the comparison of whole rows.
+        rows = tuple_(*(column.value for column in columns))
+        return rows < tuple_(*keys) if columns[0].is_descending else rows > tuple_(*keys)
+    alternatives = []
+    equal: list[ColumnElement[bool]] = []
+    for column, key, is_null in zip(columns, keys, nulls, strict=True):
+        alternatives.append(and_(*equal, column.is_after(key, key_is_null=is_null)))
+        equal.append(column.equals(key, key_is_null=is_null))
+    return or_(*alternatives)
+
+
+# Pages
+
+
+def list_tasks(
+    user_id: str, query: TaskListQuery, *, now: datetime, seen: frozenset[int]
+) -> tuple[Select[Any], dict[str, Any]]:
+    """Give the statement for a page, and its parameters.
+
+    Raises:
+        CursorMismatch: the cursor belongs to another user, filter or sort.
+    """
+    filters = _filters_of(query)
+    keys = None if query.cursor is None else _read_cursor(query.cursor, user_id, query)
+    statement = _list_tasks(
+        query.sort_keys,
+        frozenset(filters),
+        None if keys is None else tuple(key is None for key in keys),
+        include_total=query.include_total,
+    )
+    parameters = {
+        "the_user": user_id,
+        "limit": query.limit,
+        # A page that depends on the present time is always read: no version tells whether it holds.
+        "versions": [] if query.depends_on_time else list(seen),
+        **time_parameters(now, query.tz),
+        **{key.partition("=")[0]: value for key, value in filters.items()},
+        **{f"after_{position}": key for position, key in enumerate(keys or ())},
+    }
+    return statement, parameters
+
+
+def page_of(rows: Sequence[Row[Any]], user_id: str, query: TaskListQuery) -> Page:
+    """Make a page of the rows of the statement: at least one; if there is a next page, one more."""
+    version, total = rows[0].list_version, rows[0].total
+    shown = rows[: query.limit] if rows[0].id is not None else []
+    next_cursor = None
+    if len(rows) > query.limit:
+        keys = [_key(shown[-1], column.name) for column in _sort_columns(query.sort_keys)]
+        next_cursor = encode_cursor(keys, user_id=user_id, query=query.identity)
+    return Page(
+        None if query.depends_on_time else version,
+        [TaskRow._make(row[:_COLUMNS]) for row in shown],
+        next_cursor,
+        total,
+    )
+
+
+@lru_cache(maxsize=_MAX_STATEMENTS)
+def _list_tasks(
+    sort: tuple[SortKey, ...],
+    filters: frozenset[str],
+    after: tuple[bool, ...] | None,
+    *,
+    include_total: bool,
+) -> Select[Any]:
+    """Read a page, from the start or after the row of a cursor.
+
+    Each row has the list's version, the total if asked for, and a task; an empty page is one row
+    without a task. For a client that has `seen` this version, no task is read: that condition is
+    known before the scan starts.
+    """
+    columns = _sort_columns(sort)
+    version = func.coalesce(
+        select(task_lists.c.version).where(task_lists.c.user_id == USER).scalar_subquery(), 0
+    )
+    matching = [
+        tasks.c.user_id == USER,
+        version != all_(_SEEN),
+        *(_FILTERS[key] for key in sorted(filters)),
+    ]
+    of_page = [] if after is None else [_follows(columns, after)]
+    shown = columns_of(tasks)
+    if any(column.name == "due_day" for column in columns):
+        shown.append(due_day.label("due_day"))
+    page = (
+        select(*shown)
+        .where(*matching, *of_page)
+        .order_by(*(column.order(column.value) for column in columns))
+        .limit(_LIMIT + 1)  # one more than is shown tells whether there is a next page
+        .subquery("page")
+    )
+    total = (
+        select(func.count()).select_from(tasks).where(*matching).scalar_subquery()
+        if include_total
+        else literal_column("NULL::bigint", BIGINT)
+    )
+    head = select(version.label("list_version"), total.label("total")).subquery("head")
+    return (
+        select(page, head)
+        .select_from(head.outerjoin(page, true()))
+        .order_by(*(column.order(_in(page, column)) for column in columns))
+    )
+
+
+def _in(page: FromClause, column: _SortColumn) -> ColumnElement[Any]:
+    value = page.c[column.name]
+    return value.collate("C") if column.name == "title" else value
+
+
+def _key(row: Row[Any], name: str) -> Any:  # noqa: ANN401 — a column of any type
+    key = getattr(row, name)
+    return key.astimezone(UTC) if isinstance(key, datetime) else key
+
+
+def _read_cursor(cursor: str, user_id: str, query: TaskListQuery) -> list[Any]:
+    keys = decode_cursor(cursor, user_id=user_id, query=query.identity)
+    columns = _sort_columns(query.sort_keys)
+    try:
+        return [
+            None if key is None and column.is_nullable else column.parse(key)
+            for key, column in zip(keys, columns, strict=True)
+        ]
+    except ValueError:
+        raise CursorMismatch from None
+
+
+# The summary
+
+is_open: Final = not_(tasks.c.is_completed)
+
+GET_SUMMARY: Final = select(
+    func.count().label("total"),
+    func.count().filter(is_open).label("open"),
+    func.count().filter(tasks.c.is_completed).label("completed"),
+    func.count().filter(is_overdue).label("overdue"),
+    func.count().filter(and_(is_open, due_day == today)).label("due_today"),
+).where(tasks.c.user_id == USER)
+"""Count the user's tasks, and of the open ones those overdue and those due today."""

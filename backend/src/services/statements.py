@@ -1,0 +1,246 @@
+"""The statements that write, and the one that reads a single task. Each is built once.
+
+A write is one statement. Its first part takes the next number of the user's counter, and every
+other part reads from it, for two reasons: the counter's row stays locked until the commit, so
+versions follow the order of the commits; and a part that touched a task without waiting for the
+counter would deadlock with another writer.
+
+A write whose task does not exist takes no number, so it writes nothing at all. The task is looked
+up without a lock: if it changes in between, PostgreSQL checks it again when the write gets to it
+(READ COMMITTED), and then a number is lost. Versions only have to grow.
+"""
+
+from functools import cache
+from typing import Any, Final
+
+from sqlalchemy import (
+    ARRAY,
+    CTE,
+    ColumnElement,
+    FromClause,
+    LargeBinary,
+    Select,
+    Text,
+    Uuid,
+    any_,
+    bindparam,
+    case,
+    cast,
+    delete,
+    exists,
+    false,
+    func,
+    literal_column,
+    select,
+    type_coerce,
+    union_all,
+    update,
+)
+from sqlalchemy.dialects.postgresql import BIGINT
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.types import NullType, TypeEngine
+
+from src.models.task import INSTANT, TASK_PRIORITY, USER_ID, Task, TaskList, TaskRow, TaskTombstone
+from src.schemas.task import TaskReplace
+
+tasks: Final = Task.__table__  # type: ignore[attr-defined]  # SQLModel does not declare it
+task_lists: Final = TaskList.__table__  # type: ignore[attr-defined]  # the same
+task_tombstones: Final = TaskTombstone.__table__  # type: ignore[attr-defined]  # the same
+
+# No parameter is named like a column: SQLAlchemy would take it for a value to be set.
+USER: Final = bindparam("the_user", type_=USER_ID)
+TASK: Final = bindparam("the_task", type_=Uuid())
+_VERSIONS: Final = bindparam("versions", type_=ARRAY(BIGINT))
+# PostgreSQL takes an untyped parameter for text.
+_FINGERPRINT: Final = cast(bindparam("the_fingerprint", type_=LargeBinary()), LargeBinary())
+
+_AS_THE_DRIVER_READS_IT: Final[dict[str, TypeEngine[Any]]] = {
+    "tags": NullType(),
+    "priority": Text(),
+}
+
+
+def columns_of(task: FromClause) -> list[ColumnElement[Any]]:
+    """Select the columns of a `TaskRow`.
+
+    SQLAlchemy's ARRAY and Enum look at each value once more; psycopg reads them well by itself.
+    """
+    return [
+        type_coerce(task.c[name], _AS_THE_DRIVER_READS_IT[name]).label(name)
+        if name in _AS_THE_DRIVER_READS_IT
+        else task.c[name]
+        for name in TaskRow._fields
+    ]
+
+
+def _new_value(field: str) -> ColumnElement[Any]:
+    """Take what the client sent for this field."""
+    value = bindparam(f"new_{field}", type_=tasks.c[field].type)
+    # PostgreSQL takes an untyped parameter for text, which it does not convert to an enum.
+    return cast(value, TASK_PRIORITY) if field == "priority" else value
+
+
+def _next_version(*conditions: ColumnElement[bool]) -> CTE:
+    """Take the user's next version, and the time, if the conditions hold.
+
+    The time is read once the counter is locked, so the times of a user's changes are in the order
+    of their versions.
+    """
+    first = select(USER, literal_column("1", BIGINT)).where(*conditions)
+    return (
+        upsert(task_lists)
+        .from_select(["user_id", "version"], first)
+        .on_conflict_do_update(
+            index_elements=["user_id"], set_={"version": task_lists.c.version + 1}
+        )
+        .returning(
+            task_lists.c.user_id,
+            task_lists.c.version,
+            func.clock_timestamp(type_=INSTANT).label("at"),
+        )
+        .cte("change")
+    )
+
+
+def _target(*, is_conditional: bool) -> list[ColumnElement[bool]]:
+    """Match the task; if `is_conditional`, only at one of the given versions."""
+    is_task = [tasks.c.user_id == USER, tasks.c.id == TASK]
+    return [*is_task, tasks.c.version == any_(_VERSIONS)] if is_conditional else is_task
+
+
+# Reading and changing a task
+
+GET_TASK: Final = select(*columns_of(tasks)).where(*_target(is_conditional=False))
+
+
+@cache
+def update_task(fields: frozenset[str], *, is_conditional: bool) -> Select[Any]:
+    """Set `fields`: all of them for PUT, those that the client sent for PATCH."""
+    values = {field: _new_value(field) for field in fields}
+    return _change_task(values, is_conditional=is_conditional)
+
+
+@cache
+def toggle_task(*, is_conditional: bool) -> Select[Any]:
+    """Complete an open task, and reopen a completed one."""
+    return _change_task({"is_completed": ~tasks.c.is_completed}, is_conditional=is_conditional)
+
+
+def _change_task(values: dict[str, ColumnElement[Any]], *, is_conditional: bool) -> Select[Any]:
+    target = _target(is_conditional=is_conditional)
+    change = _next_version(exists().where(*target))
+    if "is_completed" in values:
+        values["completed_at"] = case(
+            (values["is_completed"], func.coalesce(tasks.c.completed_at, change.c.at))
+        )
+    changed = (
+        update(tasks)
+        .where(*target, tasks.c.user_id == change.c.user_id)
+        .values(**values, version=change.c.version, updated_at=change.c.at)
+        .returning(tasks)
+        .cte("changed")
+    )
+    return select(*columns_of(changed))
+
+
+@cache
+def delete_task(*, is_conditional: bool) -> Select[Any]:
+    """Delete the task and leave a tombstone. Gives one row if there was such a task."""
+    target = _target(is_conditional=is_conditional)
+    change = _next_version(exists().where(*target))
+    deleted = (
+        delete(tasks)
+        # Naming the counter here is what makes the deletion wait for it.
+        .where(*target, tasks.c.user_id == change.c.user_id)
+        .returning(tasks.c.id, change.c.version, change.c.at)
+        .cte("deleted")
+    )
+    insertion = upsert(task_tombstones).from_select(
+        ["user_id", "id", "version", "deleted_at"],
+        select(USER, deleted.c.id, deleted.c.version, deleted.c.at),
+    )
+    tombstone = (
+        insertion.on_conflict_do_update(
+            index_elements=["user_id", "id"],
+            set_={
+                "version": insertion.excluded.version,
+                "deleted_at": insertion.excluded.deleted_at,
+            },
+        )
+        .returning(task_tombstones.c.version)
+        .cte("tombstone")
+    )
+    return select(tombstone.c.version)
+
+
+# Creating a task
+#
+# CREATE_TASK is for an id that nobody else can have. The other two look first whether a task has
+# this id, or had it. A statement sees what was there when it started, so several at the same time
+# may each find nothing; they then wait for one another at the counter. So the insertion handles
+# what has appeared meanwhile by ON CONFLICT, which sees the newest row, and sets its id to itself:
+# that changes nothing and makes RETURNING show the row. Its version tells which statement inserted
+# it.
+
+
+def _insert_task(change: CTE, **more: ColumnElement[Any]) -> CTE:
+    values: dict[str, ColumnElement[Any]] = {
+        "user_id": USER,
+        "id": TASK,
+        **{field: _new_value(field) for field in TaskReplace.model_fields},
+        "completed_at": case((_new_value("is_completed"), change.c.at)),
+        "version": change.c.version,
+        "created_at": change.c.at,
+        "updated_at": change.c.at,
+        **more,
+    }
+    insertion = upsert(tasks).from_select(
+        list(values), select(*list(values.values())).select_from(change)
+    )
+    return (
+        insertion.on_conflict_do_update(
+            index_elements=["user_id", "id"], set_={"id": insertion.excluded.id}
+        )
+        .returning(tasks)
+        .cte("created")
+    )
+
+
+def _create_task_once(*, revives: bool) -> Select[Any]:
+    """Create the task, unless one has its id: then give that one.
+
+    Gives the task, whether it is new, and whether its fingerprint is the given one. If this
+    `revives`, a deleted task is created again and its tombstone removed; otherwise nothing is
+    written for one, and there is no row.
+    """
+    had_this_id = (task_tombstones.c.user_id == USER, task_tombstones.c.id == TASK)
+    existing = select(tasks).where(tasks.c.user_id == USER, tasks.c.id == TASK).cte("existing")
+    conditions = [~exists().select_from(existing)]
+    if not revives:
+        conditions.append(~exists().where(*had_this_id))
+    change = _next_version(*conditions)
+    created = _insert_task(change, request_hash=_FINGERPRINT)
+    found = union_all(
+        select(created, (created.c.version == change.c.version).label("is_new")).join_from(
+            created, change, created.c.user_id == change.c.user_id
+        ),
+        select(existing, false().label("is_new")),
+    ).cte("found")
+    statement = select(
+        *columns_of(found),
+        found.c.is_new,
+        found.c.request_hash.is_not_distinct_from(_FINGERPRINT).label("is_same"),
+    )
+    if not revives:
+        return statement
+    # Naming the counter is what makes the deletion wait for it.
+    forgotten = delete(task_tombstones).where(
+        *had_this_id, task_tombstones.c.user_id == change.c.user_id
+    )
+    return statement.add_cte(forgotten.cte("forgotten"))
+
+
+# The id is new, unless this is our own second attempt after a lost answer: that finds its row.
+CREATE_TASK: Final = select(*columns_of(_insert_task(_next_version())))
+CREATE_TASK_BY_KEY: Final = _create_task_once(revives=False)
+CREATE_TASK_BY_ID: Final = _create_task_once(revives=True)

@@ -1,0 +1,652 @@
+"""FastAPI and SQLModel behave here as their documentation says.
+
+Each test does what a developer does who knows them: the standard way to add authentication, to
+override a dependency, to raise an error, to use a session, to begin and roll back a transaction.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, WebSocket
+from pydantic import BaseModel, field_validator
+from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlmodel import col, func, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from src.api.deps import SessionDep, UserId, get_session
+from src.api.problems import HANDLERS
+from src.api.strict import StrictRoute
+from src.api.v1 import tasks
+from src.database import AutocommitError, Database, transaction
+from src.models.task import Task, TaskList
+from tests.builders import create, path_of, tasks_of
+from tests.conftest import BASE_URL
+from tests.processes import serving
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.unscoped,  # it uses the tables as an application beside this one might
+]
+
+
+@pytest.fixture
+async def database(app: FastAPI) -> Database:
+    database: Database = app.state.database
+    return database
+
+
+@pytest.fixture
+async def session(database: Database) -> AsyncIterator[AsyncSession]:
+    async with database.session() as session:
+        yield session
+
+
+@pytest.fixture
+async def opened(shared_database_url: str) -> AsyncIterator[tuple[FastAPI, httpx.AsyncClient]]:
+    """An app of the test's own, with two connections."""
+    async with serving(shared_database_url, db_pool_size=2) as opened:
+        yield opened
+
+
+async def versions_of(database: Database, user: str) -> list[int]:
+    """Read the version of a user's list by another session."""
+    async with database.session() as other:
+        found = await other.exec(select(TaskList.version).where(TaskList.user_id == user))
+        return list(found.all())
+
+
+def a_list(user: str, version: int = 1) -> TaskList:
+    return TaskList(user_id=user, version=version)
+
+
+async def receive_json(app: FastAPI, path: str) -> Any:
+    """Connect to a websocket; give what it sends first."""
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "websocket", "path": path, "raw_path": path.encode(), "query_string": b""}
+    await app({**scope, "headers": [(b"host", b"localhost")], "subprotocols": []}, receive, send)
+    return json.loads(sent[1]["text"])
+
+
+async def refuse() -> None:
+    raise HTTPException(401, "Sign in first", {"WWW-Authenticate": "Bearer"})
+
+
+class TestTheApp:
+    @pytest.mark.requirement("FR-065")
+    @pytest.mark.parametrize("where", ["app", "include_router"])
+    async def test_runs_the_dependencies_of_the_app_and_of_the_router(
+        self, app: FastAPI, user: str, where: str
+    ) -> None:
+        denied = [Depends(refuse)]
+        guarded = FastAPI(
+            dependencies=denied if where == "app" else [], exception_handlers=HANDLERS
+        )
+        guarded.include_router(tasks.router, dependencies=[] if where == "app" else denied)
+        guarded.state.database = app.state.database
+        transport = httpx.ASGITransport(guarded)
+        async with httpx.AsyncClient(transport=transport, base_url=BASE_URL) as client:
+            answers = [
+                await client.get(tasks_of(user)),
+                await client.post(tasks_of(user), json={"title": "Buy milk"}),
+                await client.get(f"{tasks_of(user)}/summary"),
+                await client.delete(f"{tasks_of(user)}/{uuid4()}"),
+            ]
+
+        assert {answer.status_code for answer in answers} == {401}
+        assert {answer.headers["www-authenticate"] for answer in answers} == {"Bearer"}
+
+    @pytest.mark.requirement("FR-065")
+    async def test_uses_the_overrides_of_its_dependencies(
+        self, opened: tuple[FastAPI, httpx.AsyncClient], database: Database, user: str
+    ) -> None:
+        app, client = opened
+        lent: list[AsyncSession] = []
+
+        async def get_other_session() -> AsyncIterator[AsyncSession]:
+            async with database.session() as session:
+                lent.append(session)
+                yield session
+
+        app.dependency_overrides[get_session] = get_other_session
+        await create(client, user)
+
+        assert len(lent) == 1
+        assert await versions_of(database, user) == [1]
+
+    @pytest.mark.requirement("FR-065")
+    async def test_works_with_an_ordinary_session_as_an_override(
+        self,
+        opened: tuple[FastAPI, httpx.AsyncClient],
+        shared_database_url: str,
+        database: Database,
+        user: str,
+    ) -> None:
+        app, client = opened
+        url = shared_database_url.replace("postgresql://", "postgresql+psycopg://")
+        engine = create_async_engine(url)
+
+        async def get_ordinary_session() -> AsyncIterator[AsyncSession]:
+            async with AsyncSession(engine) as session:
+                yield session
+
+        app.dependency_overrides[get_session] = get_ordinary_session
+        task = await create(client, user)
+
+        assert (await client.get(path_of(task))).json() == task
+        assert await versions_of(database, user) == [1]
+        await engine.dispose()
+
+    @pytest.mark.requirement("FR-065")
+    async def test_lends_a_session_to_a_websocket(
+        self, opened: tuple[FastAPI, httpx.AsyncClient], user: str
+    ) -> None:
+        app, _ = opened
+
+        @app.websocket("/versions")
+        async def versions(websocket: WebSocket, session: SessionDep) -> None:
+            found = await session.exec(select(TaskList.version).where(TaskList.user_id == user))
+            await websocket.accept()
+            await websocket.send_json(list(found.all()))
+
+        assert await receive_json(app, "/versions") == []
+
+    @pytest.mark.requirement("FR-065")
+    async def test_lends_a_session_to_a_plain_router_as_often_as_it_is_asked(
+        self, opened: tuple[FastAPI, httpx.AsyncClient], user: str
+    ) -> None:
+        app, client = opened
+        router = APIRouter()
+
+        @router.get("/titles/{user_id}")
+        async def list_titles(session: SessionDep, user_id: UserId) -> list[str]:
+            found = await session.exec(select(Task.title).where(Task.user_id == user_id))
+            return list(found.all())
+
+        app.include_router(router)
+        await create(client, user)
+        for _ in range(10):  # more often than there are connections
+            answer = await client.get(f"/titles/{user}")
+            assert (answer.status_code, answer.json()) == (200, ["Buy milk"])
+        answers = await asyncio.gather(*(client.get(f"/titles/{user}") for _ in range(20)))
+        assert {answer.status_code for answer in answers} == {200}
+        assert app.state.database.engine.pool.checkedout() == 0
+
+    @pytest.mark.requirement("FR-065")
+    async def test_takes_the_session_back_before_it_sends_the_answer(
+        self, opened: tuple[FastAPI, httpx.AsyncClient], user: str
+    ) -> None:
+        app, client = opened
+        in_use: list[int] = []
+
+        async def send_and_look(scope: Any, receive: Any, send: Any) -> None:
+            async def look(message: Any) -> None:
+                in_use.append(app.state.database.engine.pool.checkedout())
+                await send(message)
+
+            await app(scope, receive, look)
+
+        transport = httpx.ASGITransport(send_and_look)
+        async with httpx.AsyncClient(transport=transport, base_url=BASE_URL) as slow:
+            assert (await slow.get(tasks_of(user))).status_code == 200
+
+        assert set(in_use) == {0}
+        await client.aclose()
+
+    @pytest.mark.requirement("FR-066")
+    @pytest.mark.parametrize(
+        ("raised", "code", "detail"),
+        [
+            (HTTPException(403, "Not yours"), "forbidden", "Not yours"),
+            (HTTPException(404, "No such project"), "not_found", "No such project"),
+            (HTTPException(404), "not_found", "Not Found"),
+            (HTTPException(405, "Read only", {"Allow": "POST"}), "method_not_allowed", "Read only"),
+            (HTTPException(409), "conflict", "Conflict"),
+            (HTTPException(413), "content_too_large", None),
+            (HTTPException(418), "im_a_teapot", "I'm a Teapot"),
+            (HTTPException(429, "Slow down", {"Retry-After": "7"}), "too_many_requests", None),
+            (HTTPException(400, {"field": "colour"}), "bad_request", '{"field":"colour"}'),
+            (HTTPException(500, "Broken"), "internal_server_error", "Broken"),
+        ],
+        ids=lambda value: str(value.status_code) if isinstance(value, HTTPException) else "",
+    )
+    async def test_turns_an_http_exception_into_a_problem_with_its_status_and_headers(
+        self,
+        opened: tuple[FastAPI, httpx.AsyncClient],
+        raised: HTTPException,
+        code: str,
+        detail: str | None,
+    ) -> None:
+        app, client = opened
+
+        @app.get("/raise")
+        async def fail() -> None:
+            raise raised
+
+        answer = await client.get("/raise")
+
+        assert answer.status_code == raised.status_code
+        for name, value in (raised.headers or {}).items():
+            assert answer.headers[name] == value
+        body = answer.json()
+        if raised.status_code != 413:  # its phrase depends on the version of Python
+            assert body["code"] == code
+        assert detail in (None, body["detail"])
+
+    @pytest.mark.requirement("FR-066")
+    async def test_sends_no_body_with_an_http_exception_that_has_none(
+        self, opened: tuple[FastAPI, httpx.AsyncClient]
+    ) -> None:
+        app, client = opened
+
+        @app.get("/raise")
+        async def fail() -> None:
+            raise HTTPException(304, headers={"ETag": '"1"'})
+
+        answer = await client.get("/raise")
+
+        assert (answer.status_code, answer.content) == (304, b"")
+        assert answer.headers["etag"] == '"1"'
+
+    @pytest.mark.requirement("FR-066")
+    async def test_explains_what_a_plain_route_refuses(
+        self, opened: tuple[FastAPI, httpx.AsyncClient]
+    ) -> None:
+        app, client = opened
+
+        class Paint(BaseModel):
+            colour: str
+            layers: int
+
+            @field_validator("layers")
+            @classmethod
+            def _is_even(cls, layers: int) -> int:
+                if layers % 2:
+                    raise ValueError("must be even")
+                return layers
+
+        @app.post("/paint")
+        async def paint(paint: Paint, token: Annotated[str, Header()]) -> str:
+            return f"{token}: {paint.colour}"
+
+        answer = await client.post("/paint", json={"layers": 3})
+
+        assert answer.status_code == 422
+        assert answer.json()["errors"] == [
+            {"header": "token", "code": "required", "detail": "is required"},
+            {"pointer": "/colour", "code": "required", "detail": "is required"},
+            {"pointer": "/layers", "code": "invalid", "detail": "must be even"},
+        ]
+
+    @pytest.mark.requirement("FR-065")
+    async def test_takes_plain_query_parameters_in_a_strict_route(
+        self, opened: tuple[FastAPI, httpx.AsyncClient]
+    ) -> None:
+        app, client = opened
+
+        async def get_page(page: int = 1) -> int:
+            return page
+
+        router = APIRouter(route_class=StrictRoute)
+
+        @router.get("/paints")
+        async def list_paints(
+            colour: Annotated[str, Query(examples=["red"], min_length=3)],
+            page: Annotated[int, Depends(get_page)],
+        ) -> str:
+            return f"{colour}, page {page}"
+
+        app.include_router(router)
+
+        assert (await client.get("/paints?colour=red&page=2")).json() == "red, page 2"
+        refused = await client.get("/paints?colour=red&shade=dark")
+        assert [error["parameter"] for error in refused.json()["errors"]] == ["shade"]
+        short = await client.get("/paints?colour=r&page=first")
+        assert [error["detail"] for error in short.json()["errors"]] == [
+            "must be an integer",
+            "must be at least 3 characters long",
+        ]
+        (described,) = app.openapi()["paths"]["/paints"].values()
+        assert {parameter["name"] for parameter in described["parameters"]} == {"page", "colour"}
+
+    @pytest.mark.requirement("FR-066")
+    async def test_reports_a_database_that_is_too_slow_in_a_plain_route_too(
+        self, opened: tuple[FastAPI, httpx.AsyncClient]
+    ) -> None:
+        app, client = opened
+
+        @app.get("/sleep")
+        async def sleep(session: SessionDep) -> None:
+            await session.exec(select(func.set_config("statement_timeout", "1ms", False)))  # noqa: FBT003 — PostgreSQL's
+            await session.exec(select(func.pg_sleep(1)))
+
+        answer = await client.get("/sleep")
+
+        # A plain route may have run other statements before, so nobody can say what was changed.
+        assert (answer.status_code, answer.json()["code"]) == (503, "outcome_unknown")
+
+
+class TestASession:
+    @pytest.mark.requirement("FR-067")
+    async def test_reads_entities_with_their_types(
+        self, client: httpx.AsyncClient, session: AsyncSession, user: str
+    ) -> None:
+        created = await create(
+            client, user, tags=["home", "garden"], priority="high", due_date="2026-12-24"
+        )
+
+        task = await session.get_one(Task, (user, UUID(created["id"])))
+
+        assert task.title == "Buy milk"
+        assert task.tags == ["home", "garden"]
+        assert task.priority == "high"
+        assert (await client.get(path_of(created))).json() == created
+        assert task.model_dump(mode="json")["due_date"] == created["due_date"]
+        assert task.model_dump(mode="json").keys() >= created.keys()
+
+    @pytest.mark.requirement("FR-067")
+    async def test_adds_changes_and_deletes_entities(
+        self, session: AsyncSession, database: Database, user: str
+    ) -> None:
+        entity = a_list(user)
+        session.add(entity)
+        await session.commit()
+        assert await versions_of(database, user) == [1]
+
+        entity.version = 2
+        session.add(entity)
+        await session.commit()
+        await session.refresh(entity)
+        assert entity.version == 2
+        assert await versions_of(database, user) == [2]
+
+        await session.delete(entity)
+        await session.commit()
+        assert await versions_of(database, user) == []
+
+    @pytest.mark.requirement("FR-067")
+    async def test_commits_each_statement_by_itself(
+        self, session: AsyncSession, database: Database, user: str
+    ) -> None:
+        await session.exec(TaskList.__table__.insert().values(user_id=user, version=1))  # type: ignore[attr-defined]
+
+        assert await versions_of(database, user) == [1]
+
+    @pytest.mark.requirement("FR-067")
+    async def test_does_not_pretend_to_roll_back_what_is_committed(
+        self, session: AsyncSession, database: Database, user: str
+    ) -> None:
+        await session.exec(TaskList.__table__.insert().values(user_id=user, version=1))  # type: ignore[attr-defined]
+
+        with pytest.raises(AutocommitError, match=r"async with transaction\(session\)"):
+            await session.rollback()
+
+        assert await versions_of(database, user) == [1]
+
+    @pytest.mark.requirement("FR-067")
+    async def test_rolls_back_quietly_where_nothing_was_written(
+        self, session: AsyncSession, database: Database, user: str
+    ) -> None:
+        """As the usual `except: await session.rollback(); raise` does."""
+        await session.exec(select(TaskList).where(TaskList.user_id == user))
+        await session.rollback()
+        with pytest.raises(IntegrityError):
+            await session.exec(TaskList.__table__.insert().values(user_id=user, version=0))  # type: ignore[attr-defined]
+        await session.rollback()
+
+        assert await versions_of(database, user) == []
+
+    @pytest.mark.requirement("FR-067")
+    async def test_refuses_what_only_a_transaction_can_give(
+        self, session: AsyncSession, user: str
+    ) -> None:
+        mine = select(TaskList).where(TaskList.user_id == user)
+        with pytest.raises(AutocommitError, match="cannot lock rows"):
+            await session.exec(mine.with_for_update())
+        with pytest.raises(AutocommitError, match="cannot lock rows"):
+            await session.get(TaskList, user, with_for_update={"read": True})
+        with pytest.raises(AutocommitError, match="cannot stream rows"):
+            await session.stream(mine)
+        await session.exec(mine)
+        with pytest.raises(AutocommitError, match="cannot create a savepoint"):
+            await session.begin_nested()
+
+    @pytest.mark.requirement("FR-067")
+    async def test_cannot_be_used_after_its_end(self, database: Database, user: str) -> None:
+        """In a background task or a streamed answer it would take a connection for ever."""
+        async with database.session() as session:
+            await session.exec(select(TaskList).where(TaskList.user_id == user))
+
+        with pytest.raises(InvalidRequestError, match="permanently closed"):
+            await session.exec(select(TaskList).where(TaskList.user_id == user))
+        assert database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+
+    @pytest.mark.requirement("FR-067")
+    async def test_may_go_on_after_a_statement_that_failed(
+        self, session: AsyncSession, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("src.database.STATEMENT_TIMEOUT", 0.2)
+        with pytest.raises(DBAPIError):
+            await session.exec(select(func.substring("a", 1, -1)))
+        await asyncio.sleep(0.3)  # longer than the timer of the failed statement
+
+        assert (await session.exec(select(func.length("abc")))).one() == 3
+
+    @pytest.mark.requirement("FR-067")
+    async def test_gives_a_statement_the_time_that_it_asks_for(
+        self, session: AsyncSession, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("src.database.STATEMENT_TIMEOUT", 0.2)
+        slow = select(func.pg_sleep(0.4))
+
+        await session.exec(slow.execution_options(timeout=30))
+        with pytest.raises(DBAPIError):
+            await session.exec(slow)
+
+    @pytest.mark.requirement("FR-067")
+    async def test_rolls_back_what_was_flushed(
+        self, session: AsyncSession, database: Database, user: str
+    ) -> None:
+        session.add(a_list(user))
+        await session.flush()
+
+        await session.rollback()
+
+        assert await versions_of(database, user) == []
+
+    @pytest.mark.requirement("FR-067")
+    async def test_rolls_back_what_was_only_added(
+        self, session: AsyncSession, database: Database, user: str
+    ) -> None:
+        session.add(a_list(user))
+
+        await session.rollback()
+        await session.commit()
+
+        assert await versions_of(database, user) == []
+
+    @pytest.mark.requirement("FR-067")
+    @pytest.mark.parametrize("has_read", [False, True])
+    async def test_flushes_all_or_nothing(
+        self, session: AsyncSession, database: Database, user: str, *, has_read: bool
+    ) -> None:
+        if has_read:
+            await session.exec(select(TaskList).where(TaskList.user_id == user))
+        session.add_all([a_list(user), a_list(f"{user}-2", version=0)])  # the second breaks a rule
+
+        with pytest.raises(IntegrityError):
+            await session.commit()
+
+        await session.rollback()
+        assert await versions_of(database, user) == []
+
+    @pytest.mark.requirement("FR-067")
+    async def test_is_in_autocommit_again_after_a_flush_on_the_same_connection(
+        self, shared_database_url: str, user: str
+    ) -> None:
+        async with serving(shared_database_url, db_pool_size=1) as (app, _):
+            database: Database = app.state.database
+            async with database.session() as session:
+                session.add(a_list(user))
+                await session.commit()
+                await session.exec(
+                    TaskList.__table__.update()  # type: ignore[attr-defined]
+                    .where(col(TaskList.user_id) == user)
+                    .values(version=5)
+                )
+                with pytest.raises(AutocommitError):
+                    await session.rollback()
+
+            assert await versions_of(database, user) == [5]
+
+
+class TestATransaction:
+    @pytest.mark.requirement("FR-068")
+    @pytest.mark.parametrize("begin", [transaction, AsyncSession.begin])
+    async def test_is_committed_at_its_end(
+        self, session: AsyncSession, database: Database, user: str, begin: Any
+    ) -> None:
+        async with begin(session):
+            session.add(a_list(user))
+            await session.flush()
+            assert await versions_of(database, user) == []
+
+        assert await versions_of(database, user) == [1]
+
+    @pytest.mark.requirement("FR-068")
+    @pytest.mark.parametrize("begin", [transaction, AsyncSession.begin])
+    async def test_is_rolled_back_if_its_block_raises(
+        self, session: AsyncSession, database: Database, user: str, begin: Any
+    ) -> None:
+        insert = TaskList.__table__.insert().values(user_id=user, version=1)  # type: ignore[attr-defined]
+
+        async def fail() -> None:
+            async with begin(session):
+                await session.exec(insert)
+                raise RuntimeError
+
+        with pytest.raises(RuntimeError):
+            await fail()
+        assert await versions_of(database, user) == []
+
+    @pytest.mark.requirement("FR-068")
+    async def test_may_follow_other_statements_which_stay_committed(
+        self, session: AsyncSession, database: Database, user: str
+    ) -> None:
+        insert = TaskList.__table__.insert()  # type: ignore[attr-defined]
+        await session.exec(insert.values(user_id=user, version=1))
+
+        async def insert_twice() -> None:
+            async with transaction(session):
+                await session.exec(insert.values(user_id=f"{user}-2", version=1))
+                await session.exec(insert.values(user_id=user, version=1))
+
+        with pytest.raises(IntegrityError):
+            await insert_twice()
+
+        assert await versions_of(database, user) == [1]
+        assert await versions_of(database, f"{user}-2") == []
+
+    @pytest.mark.requirement("FR-068")
+    async def test_is_read_committed(self, session: AsyncSession) -> None:
+        async with transaction(session):
+            found = await session.exec(select(func.current_setting("transaction_isolation")))
+            assert found.one() == "read committed"
+
+    @pytest.mark.requirement("FR-068")
+    async def test_locks_rows_and_streams(
+        self, session: AsyncSession, client: httpx.AsyncClient, user: str
+    ) -> None:
+        await create(client, user)
+        async with transaction(session):
+            locked = await session.get(TaskList, user, with_for_update=True)
+            assert locked is not None
+            rows = await session.stream(select(Task.title).where(Task.user_id == user))
+            assert [row.title async for row in rows] == ["Buy milk"]
+
+    @pytest.mark.requirement("FR-068")
+    async def test_may_have_another_isolation_level(self, session: AsyncSession) -> None:
+        async with session.begin():
+            await session.connection(execution_options={"isolation_level": "SERIALIZABLE"})
+            found = await session.exec(select(func.current_setting("transaction_isolation")))
+            assert found.one() == "serializable"
+
+    @pytest.mark.requirement("FR-068")
+    async def test_has_savepoints(
+        self, session: AsyncSession, database: Database, user: str
+    ) -> None:
+        async def fail() -> None:
+            async with session.begin_nested():
+                session.add(a_list(f"{user}-2"))
+                await session.flush()
+                raise RuntimeError
+
+        async with transaction(session):
+            session.add(a_list(user))
+            with pytest.raises(RuntimeError):
+                await fail()
+
+        assert await versions_of(database, user) == [1]
+        assert await versions_of(database, f"{user}-2") == []
+
+    @pytest.mark.requirement("FR-068")
+    async def test_is_begun_by_a_savepoint(
+        self, session: AsyncSession, database: Database, user: str
+    ) -> None:
+        async with session.begin_nested():
+            session.add(a_list(user))
+        assert await versions_of(database, user) == []
+
+        await session.rollback()
+
+        assert await versions_of(database, user) == []
+
+    @pytest.mark.requirement("FR-068")
+    async def test_does_not_nest(self, session: AsyncSession) -> None:
+        async with transaction(session):
+            with pytest.raises(InvalidRequestError, match="already begun"):
+                async with transaction(session):
+                    pass
+
+    @pytest.mark.requirement("FR-068")
+    async def test_leaves_the_connection_in_autocommit(
+        self, shared_database_url: str, user: str
+    ) -> None:
+        async with serving(shared_database_url, db_pool_size=1) as (app, client):
+
+            async def fail() -> None:
+                async with app.state.database.session() as session, transaction(session):
+                    await session.exec(select(1))
+                    raise RuntimeError
+
+            with pytest.raises(RuntimeError):
+                await fail()
+            await create(client, user)
+
+            assert await versions_of(app.state.database, user) == [1]
+
+    @pytest.mark.requirement("FR-068")
+    async def test_that_a_session_left_open_does_not_reach_the_next_one(
+        self, shared_database_url: str, user: str
+    ) -> None:
+        async with serving(shared_database_url, db_pool_size=1) as (app, client):
+            async with app.state.database.session() as session:
+                connection = await session.connection()
+                raw = (await connection.get_raw_connection()).driver_connection
+                assert raw is not None
+                await raw.execute("BEGIN")
+            await create(client, user)
+
+            assert await versions_of(app.state.database, user) == [1]

@@ -1,0 +1,263 @@
+"""What needs no database: when a statement is attempted again, how often, and the limiter."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import psycopg
+import pytest
+from psycopg import errors
+from sqlalchemy import select, true
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from src.database import (
+    FIRST_PAUSE,
+    MAX_ATTEMPTS,
+    Database,
+    Effect,
+    Limiter,
+    _is_unavailable,
+    _was_executed,
+    run,
+)
+from src.exceptions import DatabaseUnavailable
+from tests.processes import until
+
+pytestmark = pytest.mark.anyio
+
+
+class ConnectionException(psycopg.OperationalError):
+    """What a pooler reports when it has lost the server."""
+
+    sqlstate = "08006"
+
+
+class TestAFailure:
+    @pytest.mark.requirement("FR-058", "FR-059")
+    @pytest.mark.parametrize(
+        ("error", "was_executed"),
+        [
+            (errors.AdminShutdown(), False),
+            (errors.SerializationFailure(), False),
+            (errors.DeadlockDetected(), False),
+            (errors.FeatureNotSupported(), False),
+            (psycopg.OperationalError("the connection is lost"), None),
+            (ConnectionException(), None),
+            (errors.QueryCanceled(), True),
+            (errors.LockNotAvailable(), True),
+            (errors.UniqueViolation(), True),
+            (errors.DiskFull(), True),
+            (psycopg.ProgrammingError("no SQLSTATE: the driver's own"), True),
+        ],
+        ids=repr,
+    )
+    def test_says_whether_the_statement_was_executed(
+        self, error: psycopg.Error, *, was_executed: bool | None
+    ) -> None:
+        assert _was_executed(DBAPIError("", {}, error)) is was_executed
+
+    @pytest.mark.requirement("FR-058")
+    def test_of_a_connection_that_was_never_opened_has_executed_nothing(self) -> None:
+        assert _was_executed(DatabaseUnavailable("refused")) is False
+
+    @pytest.mark.requirement("FR-029")
+    @pytest.mark.parametrize(
+        ("error", "is_unavailable"),
+        [
+            (DBAPIError("", {}, psycopg.OperationalError("lost")), True),
+            (DBAPIError("", {}, errors.QueryCanceled()), True),
+            (DBAPIError("", {}, errors.LockNotAvailable()), True),
+            (DBAPIError("", {}, errors.TooManyConnections()), True),
+            (DBAPIError("", {}, errors.DiskFull()), True),
+            (DBAPIError("", {}, errors.ReadOnlySqlTransaction()), True),
+            (PoolTimeout(), True),
+            (DBAPIError("", {}, errors.UniqueViolation()), False),
+            (DBAPIError("", {}, errors.UndefinedTable()), False),
+        ],
+        ids=lambda value: repr(getattr(value, "orig", value)),
+    )
+    def test_says_whether_the_database_is_at_fault(
+        self, error: Exception, *, is_unavailable: bool
+    ) -> None:
+        assert _is_unavailable(error) is is_unavailable
+
+
+class HangingUp:
+    """A server that hangs up on every client, and counts them."""
+
+    def __init__(self) -> None:
+        self.clients = 0
+
+    @asynccontextmanager
+    async def listen(self) -> AsyncIterator[str]:
+        """Give the URL of the server."""
+        server = await asyncio.start_server(self._hang_up, "127.0.0.1", 0)
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            yield f"postgresql://127.0.0.1:{port}/none?sslmode=disable&gssencmode=disable"
+
+    async def _hang_up(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.clients += 1
+        writer.close()
+        await writer.wait_closed()
+
+
+class TestAttempts:
+    """A statement for which there is no connection was surely not executed."""
+
+    STATEMENT: Final = select(true())
+
+    @pytest.mark.requirement("FR-061")
+    @pytest.mark.parametrize("effect", Effect)
+    async def test_are_few(self, effect: Effect) -> None:
+        assert await self.attempts(effect) == MAX_ATTEMPTS
+
+    @pytest.mark.requirement("FR-061")
+    async def test_end_when_the_client_has_waited_long(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("src.database.RETRY_WINDOW", 0.0)
+
+        assert await self.attempts(Effect.READ) == 1
+
+    @pytest.mark.requirement("FR-061")
+    async def test_begin_after_pauses_that_grow_and_are_not_all_of_one_length(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pauses: list[float] = []
+        sleep = asyncio.sleep
+
+        async def note(seconds: float) -> None:
+            if seconds > 0:
+                pauses.append(seconds)
+            await sleep(0)
+
+        monkeypatch.setattr("src.database.asyncio.sleep", note)
+        for _ in range(20):
+            await self.attempts(Effect.READ)
+
+        first, second = pauses[::2], pauses[1::2]
+        assert FIRST_PAUSE / 2 <= min(first) < max(first) <= FIRST_PAUSE * 3 / 2
+        assert FIRST_PAUSE <= min(second) < max(second) <= FIRST_PAUSE * 3
+
+    async def attempts(self, effect: Effect) -> int:
+        """Tell how often a statement with this effect is attempted."""
+        server = HangingUp()
+        async with server.listen() as url:
+            database = Database(
+                url,
+                pool_size=1,
+                max_waiting=0,
+                timeout=30,
+                connect_timeout=10,
+                prepare_statements="auto",
+            )
+            with pytest.raises(DatabaseUnavailable, match="server closed the connection"):
+                async with database.session() as session:
+                    await run(session, self.STATEMENT, {}, effect)
+            await database.engine.dispose()
+        return server.clients
+
+
+@asynccontextmanager
+async def held(limiter: Limiter) -> AsyncIterator[None]:
+    """Hold the one permit of a limiter."""
+    async with limiter:
+        yield
+
+
+async def enter(limiter: Limiter, number: int, entered: list[int]) -> None:
+    async with limiter:
+        entered.append(number)
+
+
+class TestTheLimiter:
+    @pytest.mark.requirement("FR-029")
+    async def test_lets_as_many_in_at_a_time_as_it_has_permits(self) -> None:
+        limiter, entered, leave = (
+            Limiter(3, max_waiting=10, timeout=30),
+            list[int](),
+            asyncio.Event(),
+        )
+
+        async def stay(number: int) -> None:
+            async with limiter:
+                entered.append(number)
+                await leave.wait()
+
+        callers = [asyncio.ensure_future(stay(number)) for number in range(5)]
+        await until(lambda: limiter.waiting == 2)
+
+        assert entered == [0, 1, 2]
+        leave.set()
+        await asyncio.gather(*callers)
+        assert entered == [0, 1, 2, 3, 4]
+
+    @pytest.mark.requirement("FR-029")
+    async def test_lets_callers_in_by_order_of_arrival(self) -> None:
+        limiter, entered = Limiter(1, max_waiting=10, timeout=30), list[int]()
+        async with held(limiter):
+            waiting = [asyncio.ensure_future(enter(limiter, n, entered)) for n in range(5)]
+            await until(lambda: limiter.waiting == 5)
+        newcomer = asyncio.ensure_future(enter(limiter, 5, entered))
+        await asyncio.gather(*waiting, newcomer)
+
+        assert entered == [0, 1, 2, 3, 4, 5]
+        assert limiter.waiting == 0
+
+    @pytest.mark.requirement("FR-029")
+    @pytest.mark.parametrize("max_waiting", [0, 2])
+    async def test_refuses_at_once_when_its_queue_is_full(self, max_waiting: int) -> None:
+        limiter, entered = Limiter(1, max_waiting=max_waiting, timeout=30), list[int]()
+        async with held(limiter):
+            waiting = [
+                asyncio.ensure_future(enter(limiter, n, entered)) for n in range(max_waiting)
+            ]
+            await until(lambda: limiter.waiting == max_waiting)
+
+            with pytest.raises(DatabaseUnavailable, match="too many requests"):
+                await limiter.__aenter__()
+        await asyncio.gather(*waiting)
+
+        assert len(entered) == max_waiting
+
+    @pytest.mark.requirement("FR-029")
+    async def test_refuses_who_has_waited_too_long_and_keeps_no_place_for_them(self) -> None:
+        limiter = Limiter(1, max_waiting=1, timeout=0.01)
+        async with held(limiter):
+            for _ in range(3):
+                with pytest.raises(DatabaseUnavailable, match="all connections are busy"):
+                    await limiter.__aenter__()
+                assert limiter.waiting == 0
+
+        async with held(limiter):
+            pass
+
+    @pytest.mark.requirement("FR-029", "FR-031")
+    async def test_loses_no_permit_to_who_leaves_the_queue(self) -> None:
+        limiter, entered = Limiter(1, max_waiting=10, timeout=30), list[int]()
+        async with held(limiter):
+            waiting = [asyncio.ensure_future(enter(limiter, n, entered)) for n in range(5)]
+            await until(lambda: limiter.waiting == 5)
+            for leaving in waiting[:4]:
+                leaving.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+        assert entered == [4]
+        async with held(limiter):
+            assert limiter.waiting == 0
+
+    @pytest.mark.requirement("FR-029", "FR-031")
+    async def test_loses_no_permit_to_who_leaves_at_the_moment_it_is_given(self) -> None:
+        limiter, entered = Limiter(1, max_waiting=10, timeout=30), list[int]()
+        async with held(limiter):
+            waiting = [asyncio.ensure_future(enter(limiter, n, entered)) for n in range(2)]
+            await until(lambda: limiter.waiting == 2)
+        waiting[0].cancel()  # it has the permit, and does not know yet
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+        assert entered == [1]
+        async with held(limiter):
+            assert limiter.waiting == 0

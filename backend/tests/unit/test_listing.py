@@ -1,0 +1,60 @@
+"""The two halves of a list agree: the parameters of its query, and the parts of its statement."""
+
+from typing import Final, get_args
+
+import pytest
+
+from src.schemas.query import SORT_FIELDS, TaskListQuery
+from src.services import listing
+
+NO_FILTERS: Final = {"limit", "cursor", "include_total", "sort", "tz"}
+FIELDS: Final = TaskListQuery.model_fields
+
+_LITERAL, _ = get_args(FIELDS["due"].annotation)
+# Values that differ in the condition they need: one is enough, where nothing else is said here.
+VALUES: Final[dict[str, list[str]]] = {
+    **{name: [str(field.examples[0]).lower()] for name, field in FIELDS.items() if field.examples},
+    "due": list(get_args(_LITERAL)),
+    "due_before": ["2026-03-01", "2026-03-01T09:30:00Z"],
+    "due_after": ["2026-03-01", "2026-03-01T09:30:00Z"],
+}
+
+
+@pytest.mark.requirement("FR-047")
+class TestFilters:
+    """A filter is a field of the query and an entry, or several, of `_FILTERS`."""
+
+    def test_are_every_field_of_the_query_that_is_no_option_of_the_list(self) -> None:
+        assert {key.partition("=")[0] for key in listing._FILTERS} == set(FIELDS) - NO_FILTERS
+
+    @pytest.mark.parametrize("name", sorted(set(FIELDS) - NO_FILTERS))
+    def test_have_one_condition_for_every_value_of_their_field(self, name: str) -> None:
+        chosen = [
+            key
+            for value in VALUES[name]
+            for key in listing._filters_of(TaskListQuery.model_validate({name: value}))
+        ]
+
+        assert chosen == [key for key in listing._FILTERS if key.partition("=")[0] == name]
+
+    def test_are_none_where_the_query_has_none(self) -> None:
+        options = TaskListQuery.model_validate(
+            {"limit": "1", "include_total": "true", "sort": "due", "tz": "Europe/Berlin"}
+        )
+
+        assert listing._filters_of(options) == {}
+
+
+class TestSorts:
+    @pytest.mark.requirement("FR-049")
+    def test_are_those_that_the_query_knows(self) -> None:
+        assert list(listing._SORTS) == list(SORT_FIELDS)
+
+
+class TestStatements:
+    @pytest.mark.requirement("FR-064")
+    def test_are_kept_in_a_bounded_number(self) -> None:
+        kept = listing._list_tasks.cache_parameters()["maxsize"]
+
+        assert kept is not None
+        assert kept <= 1000
