@@ -1,7 +1,7 @@
-"""The benchmark: this server and its peers, side by side, in one run, on any machine.
+"""The benchmark: this server and its peers, measured in one run on one machine.
 
-`python -m benchmarks run` measures, `python -m benchmarks report` draws. The README tells
-what is measured, and what to make of it.
+`python -m benchmarks run` measures and `python -m benchmarks report` writes the report. The README
+describes what is measured and how to read the figures.
 """
 
 from pathlib import Path

@@ -1,5 +1,4 @@
-"""Measures contenders against each other, run by run in turn, so that what disturbs the
-machine disturbs them all."""
+"""Compares servers. They take turns, run by run, so that noise on the machine affects them all."""
 
 import sys
 from collections.abc import Iterable, Mapping
@@ -14,12 +13,12 @@ from benchmarks.process_tree import ProcessTree
 from benchmarks.servers import RunningServer
 
 CONNECTIONS: Final = 8
-"""To the database, of each server."""
+"""Of each server to the database."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long a run is, how many there are, and of what."""
+    """What to measure: how long, how often, which operations and which servers."""
 
     seconds: int
     rounds: int
@@ -29,7 +28,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Contender:
-    """A running server, and the data it serves."""
+    """A running server and the data that it serves."""
 
     server: RunningServer
     dataset: Dataset
@@ -42,12 +41,12 @@ class Contender:
 
     @cached_property
     def database(self) -> ProcessTree:
-        """The database server, all its processes."""
+        """All processes of the database server."""
         return ProcessTree(postmaster(self.database_url))
 
 
 def say(line: str) -> None:
-    """Tell the one who waits."""
+    """Print progress to standard error."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -60,10 +59,9 @@ def compare(
     rounds: int,
     warm_up: int = 1,
 ) -> dict[str, Any]:
-    """Give the figures by operation and contender: the medians, and each run.
+    """Measure every operation on every contender; give the medians and each run.
 
-    `warm_up` is the seconds in which every connection gets to be open, and its statements
-    prepared.
+    During `warm_up` seconds, every server opens its connections and prepares its statements.
     """
     return {
         operation.label: _compare(

@@ -1,4 +1,4 @@
-"""The database of a run: an embedded PostgreSQL, with the tables and tasks in it."""
+"""The database of a run: an embedded PostgreSQL with the application's tables, full of tasks."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 
 from benchmarks import BACKEND
-from src.local_postgres import local_postgres
+from dev.postgres import local_postgres
 
 SETTINGS: Final = {
     "shared_buffers": "1GB",
@@ -21,32 +21,36 @@ SETTINGS: Final = {
     "checkpoint_timeout": "1h",
     "autovacuum": "off",
 }
-"""Memory for the data, and no background work in the middle of a run: the harness vacuums
-and checkpoints between the operations. Commits are durable: fsync is on, as by default."""
+"""The data fits into memory, and nothing runs in the background during a run: the harness vacuums
+and writes checkpoints between the operations. Commits are durable: fsync is on, the default."""
 
-FIRST_MILLISECOND: Final = 1_735_689_600_000  # 2025-01-01; wrk.lua has it too
+FIRST_MILLISECOND: Final = 1_735_689_600_000  # 2025-01-01; the same number is in wrk.lua
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Some `tasks` that are spread evenly over some `users`, and some long lists besides.
+    """How many tasks there are, of how many users.
 
-    Task number n belongs to user n modulo `users`, was created in second n, and has the id
-    that `task_id` gives: so wrk.lua can draw from millions without a table of them.
+    Task number n belongs to user n modulo `users`, was created in second n, and has the id that
+    `task_id` gives. So wrk.lua can compute the id of a random task, and needs no table of them.
     """
 
     name: str
     tasks: int
     users: int
     long_lists: Mapping[str, int] = field(default_factory=dict)
-    """The user and the number of tasks. Their numbers start at 0 as well."""
+    """More users, each with this number of tasks. Their tasks are numbered from 0 too."""
 
 
 def task_id(number: int) -> str:
+    """Give the id of the task with this number; wrk.lua and FILL compute the same."""
     milliseconds = f"{FIRST_MILLISECOND + number * 1000:012x}"
     return f"{milliseconds[:8]}-{milliseconds[8:]}-7000-8000-{number:012x}"
 
 
+# A task is created in second n, at a microsecond that is never 0, because clock_timestamp() gives
+# microseconds: writing a whole second as JSON is a special case that real tasks almost never meet.
+# `due_at` is a whole second, because people choose it.
 FILL: Final = """
     INSERT INTO tasks (user_id, id, title, description, is_completed, completed_at, priority,
                        due_date, due_at, tags, version, created_at, updated_at)
@@ -60,13 +64,14 @@ FILL: Final = """
            CASE WHEN luck %% 7 = 0 THEN at + interval '1 hour' END,
            (enum_range(NULL::task_priority))[luck %% 4 + 1],
            CASE WHEN luck %% 4 = 1 THEN at::date + 7 END,
-           CASE WHEN luck %% 4 = 2 THEN at + interval '7 days' END,
+           CASE WHEN luck %% 4 = 2 THEN second + interval '7 days' END,
            (ARRAY['home', 'work', 'errand'])[1:luck %% 4],
            n / %(users)s + 1,
            at,
            at
     FROM generate_series(0::bigint, %(tasks)s - 1) AS n,
-         to_timestamp(%(first)s / 1000 + n) AS at,
+         to_timestamp(%(first)s / 1000 + n) AS second,
+         LATERAL (SELECT second + (1 + n * 7919 %% 999999) * interval '1 microsecond') made(at),
          abs(hashint8(n) / 2) AS luck
     ORDER BY n
 """
@@ -78,13 +83,13 @@ COUNT_VERSIONS: Final = """
 
 @contextmanager
 def database_server(directory: Path) -> Iterator[str]:
-    """Run PostgreSQL in `directory`; gives the URL of its first database."""
+    """Run PostgreSQL in `directory`; yield the URL of its first database."""
     with local_postgres(directory, SETTINGS) as url:
         yield url
 
 
 def create_database(server_url: str, dataset: Dataset) -> str:
-    """Create a database, migrate it, fill it; gives its URL."""
+    """Create a database, migrate it and fill it; give its URL."""
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{dataset.name}"')
     url = urlunsplit(urlsplit(server_url)._replace(path=f"/{dataset.name}"))
@@ -107,7 +112,10 @@ def create_database(server_url: str, dataset: Dataset) -> str:
 
 
 def tidy(url: str) -> None:
-    """Give every operation the same start: nothing dead, nothing dirty, all statistics fresh."""
+    """Bring the tables to the same state before every operation.
+
+    There are no dead rows and no dirty pages, and the planner's statistics are fresh.
+    """
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET statement_timeout = 0")
         connection.execute("VACUUM (ANALYZE)")

@@ -1,12 +1,11 @@
-"""What PostgreSQL does for each kind of list: `python -m benchmarks.explain --help`.
+"""The plan and the time of each kind of list in PostgreSQL: `python -m benchmarks.explain --help`.
 
-It fills a database of its own with made-up tasks and asks EXPLAIN (ANALYZE, BUFFERS) about the
-service's own statements, as they are sent. `--index` adds indexes first, to see what each is worth.
-ADR 0010 is drawn from it.
+It fills a database of its own with made-up tasks and runs EXPLAIN (ANALYZE, BUFFERS) on the
+statements of the service. `--index` adds an index first, to show what it is worth. ADR 0010 uses
+these figures.
 """
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -18,22 +17,21 @@ import psycopg
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
+from dev.postgres import local_postgres
 from src import revisions
-from src.local_postgres import local_postgres
 from src.schemas.query import TaskListQuery
-from src.services import statements
+from src.services import listing
 from src.services.cursors import encode_cursor
-from src.services.pages import plan_page, time_and_zone
-from src.services.statements.parts import USER, tasks
-from src.services.statements.sorts import as_key
+from src.services.statements import USER, tasks
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
 USER_ID = "user-1"
 REPEAT = 3
 CHUNK = 250_000
 
-# A third has no due day, a third a day, a third an instant; three of five are completed; one in a
-# hundred is tagged `rare`, one in ten `often`; ids and creation times grow together, as UUIDv7s do.
+# A third of the tasks has no due date, a third a `due_date`, a third a `due_at`. Three of five are
+# completed, one in a hundred is tagged `rare`, and one in ten `often`. Ids are in the order of
+# creation, as UUIDv7s are.
 FILL = """
     INSERT INTO tasks (user_id, id, title, description, is_completed, completed_at, priority,
                        due_date, due_at, tags, version, created_at, updated_at)
@@ -88,7 +86,7 @@ def compiled(statement, parameters):
 
 
 def explain(connection, statement, parameters):
-    """Give the median milliseconds, the pages touched, and the scans, of some runs."""
+    """Run a statement several times; give the median milliseconds, the pages read and the scans."""
     text, values = compiled(statement, parameters)
     plans = [
         connection.execute(
@@ -110,22 +108,19 @@ def _scans(node: dict[str, Any]):
         yield from _scans(child)
 
 
-def deep_cursor(connection, query: TaskListQuery, count: int) -> str | None:
+def deep_cursor(connection, query: TaskListQuery, count: int) -> str:
     """Make the cursor of the row in the middle of the user's tasks."""
-    columns = statements.sort_columns(query.sort_keys)
+    columns = listing._sort_columns(query.sort_keys)  # noqa: SLF001 — no public way leads to the middle
     keys = (
-        select(
-            *(as_key(column.value).label(f"k{position}") for position, column in enumerate(columns))
-        )
+        select(*(column.value.label(f"key_{n}") for n, column in enumerate(columns)))
         .where(tasks.c.user_id == USER)
-        .order_by(*(column.order() for column in columns))
+        .order_by(*(column.order(column.value) for column in columns))
         .offset(count // 2)
         .limit(1)
     )
-    values = {"the_user": USER_ID, **time_and_zone(NOW, query.tz)}
+    values = {"the_user": USER_ID, **listing.time_parameters(NOW, query.tz)}
     row = connection.execute(*compiled(keys, values)).fetchone()
-    keys_json = json.dumps(row, default=str, ensure_ascii=False).encode()
-    return encode_cursor(keys_json, user_id=USER_ID, query=query.identity)
+    return encode_cursor(list(row), user_id=USER_ID, query=query.identity)
 
 
 def fill(connection, users: int, count: int) -> None:
@@ -149,19 +144,17 @@ def show(connection, count: int) -> None:
         cells = []
         for cursor in (None, deep_cursor(connection, query, count)):
             page = query.model_copy(update={"cursor": cursor})
-            shape, values = plan_page(USER_ID, page, NOW)
-            ms, pages, scans = explain(
-                connection, statements.list_tasks(shape).build(), {**values, "versions": []}
-            )
+            statement, values = listing.list_tasks(USER_ID, page, now=NOW, seen=frozenset())
+            ms, pages, scans = explain(connection, statement, values)
             cells += [f"{ms:.1f}", str(pages)]
         print(f"| {name} | {' | '.join(cells)} | {scans} |", flush=True)
-    values = {"the_user": USER_ID, **time_and_zone(NOW, "Europe/Berlin")}
-    ms, pages, scans = explain(connection, statements.GET_SUMMARY.build(), values)
+    values = {"the_user": USER_ID, **listing.time_parameters(NOW, "Europe/Berlin")}
+    ms, pages, scans = explain(connection, listing.GET_SUMMARY, values)
     print(f"| summary | {ms:.1f} | {pages} | | | {scans} |", flush=True)
 
 
 def show_writes(connection) -> None:
-    """Show what a change of one task costs, of at most two thousand in one statement."""
+    """Show the cost of a change of one task: one statement changes up to two thousand."""
     change = """
         EXPLAIN (ANALYZE, WAL, FORMAT JSON)
         UPDATE tasks SET title = title || '.', version = version + 1,
@@ -180,9 +173,9 @@ def main() -> None:
     arguments.add_argument("--tasks", type=int, default=1_000_000)
     arguments.add_argument("--users", type=int, default=1)
     arguments.add_argument("--index", action="append", default=[], help="SQL after CREATE INDEX ON")
-    arguments.add_argument("--bare", action="store_true", help="also without these indexes")
+    arguments.add_argument("--bare", action="store_true", help="first without these indexes")
     chosen = arguments.parse_args()
-    # In memory, as the database of a small server would hold it.
+    # The data fits into memory, as it would on a small server.
     options = {"shared_buffers": "512MB", "max_wal_size": "4GB", "fsync": "off"}
     with tempfile.TemporaryDirectory() as folder, local_postgres(Path(folder), options) as url:
         revisions.upgrade(url)

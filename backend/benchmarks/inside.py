@@ -1,86 +1,127 @@
-"""What a request costs inside the application: its CPU from ASGI to ASGI, one at a time.
+"""The CPU time of a request inside the application, from ASGI to ASGI, one request at a time.
 
-No socket, no load generator and no other client: so a change of a few microseconds shows, even
-on a busy machine, of which the best of many short rounds is taken.
+There is no socket, no load generator and no other client, so a change of a few microseconds shows.
+The first build is measured next to the current one: each in a process of its own, round by round in
+turn. Of many short rounds the best one counts, because whatever else the machine does only adds to
+a round.
 """
 
-import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from resource import RUSAGE_SELF, getrusage
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import IO, Any, Final
 
-from pydantic import SecretStr
-
+from benchmarks import BACKEND, first_build
 from benchmarks.data import Dataset, create_database, database_server, task_id
-from src.config import Settings
-from src.main import create_app
+from benchmarks.servers import FIRST, OURS, SERVERS
 
-_ROUNDS: Final = 25
+ROUNDS: Final = 40
+WARM_UP_ROUNDS: Final = 5
+"""So that every statement is prepared on every connection."""
+
 _REQUESTS: Final = 40
 _TASKS: Final = "/api/v1/bench/tasks"
 _ONE: Final = f"{_TASKS}/{task_id(1)}"
-_OPERATIONS: Final = {
-    "health": ("GET", "/health", b"", b""),
-    "get": ("GET", _ONE, b"", b""),
-    "list_50": ("GET", _TASKS, b"limit=50", b""),
-    "list_1000": ("GET", _TASKS, b"limit=1000", b""),
-    "create": ("POST", "/api/v1/other/tasks", b"", b'{"title": "Buy milk", "description": "Two"}'),
-    "complete": ("PATCH", f"{_ONE}/complete", b"", b'{"is_completed": true}'),
-    "update": ("PATCH", _ONE, b"", b'{"title": "Buy milk"}'),
+
+
+def _round_of(
+    method: str, path: str, *, query: str = "", body: str = "", requests: int = _REQUESTS
+) -> dict[str, Any]:
+    return {"method": method, "path": path, "query": query, "body": body, "requests": requests}
+
+
+OPERATIONS: Final = {
+    "health": _round_of("GET", "/health"),
+    "get": _round_of("GET", _ONE),
+    "list-50": _round_of("GET", _TASKS, query="limit=50"),
+    "list-1000": _round_of("GET", _TASKS, query="limit=1000", requests=10),
+    "create": _round_of(
+        "POST", "/api/v1/other/tasks", body='{"title": "Buy milk", "description": "Two litres"}'
+    ),
+    "complete": _round_of("PATCH", f"{_ONE}/complete", body='{"is_completed": true}'),
+    "update": _round_of("PATCH", _ONE, body='{"title": "Buy milk"}'),
 }
 
 
-def main() -> None:
-    """Print the microseconds of CPU that each operation takes inside the application."""
-    with (
-        TemporaryDirectory(prefix="bench-") as directory,
-        database_server(Path(directory)) as server_url,
-    ):
+class Application:
+    """A build of the application in a process of its own."""
+
+    def __init__(self, requests: IO[str], answers: IO[str]) -> None:
+        self._requests, self._answers = requests, answers
+
+    def measure(self, round_: Mapping[str, Any]) -> float:
+        """Give the CPU time of a request, in microseconds."""
+        self._requests.write(json.dumps(round_) + "\n")
+        self._requests.flush()
+        answer = self._answers.readline()
+        if not answer:
+            raise SystemExit("the application ended; its error is above")
+        return float(answer) * 1e6
+
+
+@contextmanager
+def _application(python: str, backend: Path, database_url: str) -> Iterator[Application]:
+    script = Path(__file__).with_name("application.py")
+    process = subprocess.Popen(
+        [python, "-P", str(script), database_url],
+        cwd=backend,
+        env={**os.environ, "PYTHONPATH": str(backend)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin
+    assert process.stdout
+    try:
+        yield Application(process.stdin, process.stdout)
+    finally:
+        process.stdin.close()  # it ends when there are no more rounds
+        process.wait()
+
+
+def main(operations: Sequence[str] | None = None, rounds: int | None = None) -> None:
+    """Print the CPU time of each operation, for both builds, and how they compare."""
+    builds = {OURS: (sys.executable, BACKEND)}
+    try:
+        first_build.prepare()
+        builds[FIRST] = (first_build.FIRST_PYTHON, first_build.FIRST_BACKEND)
+    except first_build.FirstBuildUnavailable as unavailable:
+        print(f"the first build is left out: {unavailable}", file=sys.stderr)
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(TemporaryDirectory(prefix="bench-")))
+        server_url = stack.enter_context(database_server(directory))
         dataset = Dataset("inside", tasks=1000, users=100, long_lists={"bench": 1000})
-        asyncio.run(_measure(create_database(server_url, dataset)))
+        url = create_database(server_url, dataset)
+        applications = {
+            name: stack.enter_context(_application(*build, url)) for name, build in builds.items()
+        }
+        heads = [SERVERS[name].label for name in applications]
+        heads += ["ratio", "median ratio"] if FIRST in applications else []
+        print("µs of CPU  " + "".join(f"{head:>14}" for head in heads))
+        for operation in operations or OPERATIONS:
+            _print_row(operation, _measure(applications, operation, rounds or ROUNDS))
 
 
-async def _measure(url: str) -> None:
-    app = create_app(Settings(database_url=SecretStr(url), log_level="warning"))
-    async with app.router.lifespan_context(app):
-        for name, operation in _OPERATIONS.items():
-            for _ in range(_REQUESTS):  # prepared, and warm
-                await _request(app, *operation)
-            best = min([await _round(app, operation) for _ in range(_ROUNDS)])
-            print(f"{name:10s} {best * 1e6:6.0f} us")
+def _measure(
+    applications: Mapping[str, Application], operation: str, rounds: int
+) -> dict[str, list[float]]:
+    """Give the figure of every round of every build, after the warm-up."""
+    found: dict[str, list[float]] = {name: [] for name in applications}
+    for _ in range(WARM_UP_ROUNDS + rounds):
+        for name, application in applications.items():
+            found[name].append(application.measure(OPERATIONS[operation]))
+    return {name: figures[WARM_UP_ROUNDS:] for name, figures in found.items()}
 
 
-async def _round(app: Any, operation: tuple[str, str, bytes, bytes]) -> float:
-    before = _cpu_seconds()
-    for _ in range(_REQUESTS):
-        await _request(app, *operation)
-    return (_cpu_seconds() - before) / _REQUESTS
-
-
-async def _request(app: Any, method: str, path: str, query: bytes, body: bytes) -> None:
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    async def send(message: dict[str, Any]) -> None:
-        assert message.get("status", 200) in (200, 201), message
-
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.3"},
-        "http_version": "1.1",
-        "method": method,
-        "scheme": "http",
-        "root_path": "",
-        "path": path,
-        "raw_path": path.encode(),
-        "query_string": query,
-        "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
-        "state": {},
-    }
-    await app(scope, receive, send)
-
-
-def _cpu_seconds() -> float:
-    used = getrusage(RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
+def _print_row(operation: str, found: Mapping[str, Sequence[float]]) -> None:
+    row = f"{operation:11}" + "".join(f"{min(figures):14.0f}" for figures in found.values())
+    if FIRST in found:
+        ratios = [ours / first for ours, first in zip(found[OURS], found[FIRST], strict=True)]
+        row += f"{min(found[OURS]) / min(found[FIRST]):14.2f}{statistics.median(ratios):14.2f}"
+    print(row, flush=True)

@@ -1,4 +1,4 @@
-"""Drives one server with one operation, by wrk, and takes its figures."""
+"""One run: wrk repeats one operation on one server, and the harness records what that cost."""
 
 import json
 import resource
@@ -21,7 +21,7 @@ REQUEST_TIMEOUT: Final = 30  # s
 
 @dataclass(frozen=True)
 class Figures:
-    """What one run gave, or the medians of several."""
+    """The figures of one run, or the medians of several."""
 
     requests: float
     throughput: float
@@ -31,14 +31,14 @@ class Figures:
     server_cpu_us: float
     """Per request, user and system, of the server's whole process tree."""
     database_cpu_us: float
-    """The same of PostgreSQL."""
+    """The same for all processes of PostgreSQL."""
     load_cpu_us: float
-    """The same of wrk."""
+    """The same for wrk."""
     rss_mib: float
 
 
 def median(runs: Iterable[Figures]) -> Figures:
-    """Take the median of each figure for itself."""
+    """Give the median of each figure."""
     several = list(runs)
     return Figures(
         *(statistics.median(getattr(run, f.name) for run in several) for f in fields(Figures))
@@ -46,7 +46,7 @@ def median(runs: Iterable[Figures]) -> Figures:
 
 
 def _settled_cpu(processes: ProcessTree) -> float:
-    """Wait until the server is through with what it was sent; gives its CPU seconds."""
+    """Wait until the server has finished its last requests; give its CPU seconds."""
     before = -1.0
     while (now := processes.cpu_seconds()) - before > 0.01:
         before = now
@@ -68,7 +68,7 @@ def drive(
     clients: int,
     seconds: float,
 ) -> Figures:
-    """Let `clients` repeat the operation without a pause, each on its own connection."""
+    """Let `clients` repeat the operation without a pause, each on a connection of its own."""
     command = ["wrk", "--threads", "1", "--connections", str(clients)]
     command += ["--duration", f"{seconds:g}s", "--timeout", f"{REQUEST_TIMEOUT}s"]
     command += ["--script", str(SCRIPT), f"http://127.0.0.1:{server.port}", "--"]
@@ -84,8 +84,8 @@ def drive(
     result = json.loads(output.splitlines()[-1])
     if result["refused"] or result["broken"] or not result["requests"]:
         raise SystemExit(f"{server.name}, {operation.label}: {result}")
-    # When the time is up, each client has one more request under way, which the server
-    # still works on: it is in the server's CPU time, so it counts for that.
+    # When the time is up, each client waits for one more answer. wrk does not count those requests,
+    # but the server still works on them, so they count where CPU time is divided by requests.
     microseconds = 1e6 / (result["requests"] + clients)
     return Figures(
         requests=result["requests"],

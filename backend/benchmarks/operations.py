@@ -1,4 +1,4 @@
-"""The operations under test: one entry each, and what a right answer is."""
+"""The operations that are measured: the request of each, and the answer that is expected."""
 
 import http.client
 import json
@@ -12,7 +12,7 @@ from benchmarks.servers import SERVERS, RunningServer
 TASKS: Final = "/api/v1/{user}/tasks"
 TASK: Final = "/api/v1/{user}/tasks/{task}"
 LONG_LIST: Final = "/api/v1/bench/tasks"
-"""Of the user with 1,000 tasks."""
+"""The list of the user who has 1,000 tasks."""
 
 FIELDS: Final = {
     "id",
@@ -32,12 +32,12 @@ FIELDS: Final = {
 
 
 def is_task(answer: Any, **expected: object) -> bool:
-    """Tell whether this is a whole task, with the expected values."""
+    """Return whether this is a complete task with the expected values."""
     return answer.keys() == FIELDS and all(answer[name] == expected[name] for name in expected)
 
 
 def is_list_of(count: int, *, user_id: str) -> Callable[[Any], bool]:
-    """Tell whether this is the right number of the user's tasks, newest first."""
+    """Return a check for a list of this many tasks of the user, newest first."""
 
     def check(answer: Any) -> bool:
         tasks = answer["items"]
@@ -53,7 +53,7 @@ def is_list_of(count: int, *, user_id: str) -> Callable[[Any], bool]:
 
 @dataclass(frozen=True)
 class Operation:
-    """A request. `{user}` and `{task}` in it are a random task's; see wrk.lua."""
+    """A request. wrk.lua replaces `{user}` and `{task}` by those of a random task."""
 
     label: str
     method: str
@@ -65,7 +65,7 @@ class Operation:
     offered_by: Collection[str] = tuple(SERVERS)
 
     def request(self) -> str:
-        """Give the bytes to send."""
+        """Give the whole request as it is sent."""
         headers = {"Host": "127.0.0.1", **self.headers}
         content = ""
         if self.body is not None:
@@ -75,7 +75,7 @@ class Operation:
         return "\r\n".join([f"{self.method} {self.path} HTTP/1.1", *lines, "", content])
 
     def verify(self, server: RunningServer) -> None:
-        """Do it once, to the task with the number 1, and look at the answer."""
+        """Send the request once, for task number 1, and check the answer."""
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
         content = None if self.body is None else json.dumps(self.body)
         path = self.path.format(user="u00001", task=task_id(1))

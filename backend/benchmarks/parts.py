@@ -1,7 +1,7 @@
-"""The parts of the benchmark: which contenders, which operations, which data.
+"""The parts of the benchmark: the contenders, operations and data of each.
 
-Each part takes the URL of the database server and the plan, and gives its settings and its
-figures, ready for JSON.
+Each part takes the URL of the database server and the plan, and gives its settings and figures in a
+form that can be written as JSON.
 """
 
 import statistics
@@ -27,11 +27,11 @@ STANDARD: Final = Dataset("standard", tasks=199_000, users=9_999, long_lists={"b
 
 SMALL: Final = Dataset("small", tasks=50_000, users=500)
 LARGE: Final = Dataset("large", tasks=5_000_000, users=50_000, long_lists={"million": 1_000_000})
-"""100 tasks a user in both, so that an answer is of the same size."""
+"""Users have 100 tasks in both, so that the answers have the same size."""
 
 CLIENTS: Final = 16
 DISTANT_CLIENTS: Final = 2
-DISTANT_ROUNDS: Final = 1  # what the distance takes hardly varies
+DISTANT_ROUNDS: Final = 1  # these times hardly vary
 MANY_CLIENTS: Final = 64
 ROUND_TRIP_MS: Final = 20
 PAGE_SIZE: Final = 1_000
@@ -43,7 +43,7 @@ MEMORY_REQUESTS: Final = 200_000
 
 
 def operations(server_url: str, plan: Plan) -> dict[str, Any]:
-    """Every operation on every server, the database next door."""
+    """Measure every operation on every server, with the database on the same machine."""
     url = create_database(server_url, STANDARD)
     with ExitStack() as stack:
         contenders = {
@@ -61,7 +61,7 @@ def operations(server_url: str, plan: Plan) -> dict[str, Any]:
 
 
 def distance(server_url: str, plan: Plan) -> dict[str, Any]:
-    """Every operation on every server, the database a round trip away."""
+    """Measure every operation on every server, with the database 20 ms away."""
     url = create_database(server_url, replace(STANDARD, name="distant"))
     with ExitStack() as stack:
         far_url = stack.enter_context(far_away(url, ROUND_TRIP_MS))
@@ -89,7 +89,7 @@ def distance(server_url: str, plan: Plan) -> dict[str, Any]:
 
 
 def _round_trip_ms(url: str) -> float:
-    """Measure what the simplest statement takes."""
+    """Measure the time of the simplest statement."""
     with psycopg.connect(url, autocommit=True) as connection:
         return _median_ms(lambda: connection.execute("SELECT 1"), rounds=30)
 
@@ -104,7 +104,7 @@ def _median_ms(action: Callable[[], object], rounds: int) -> float:
 
 
 def growth(server_url: str, plan: Plan) -> dict[str, Any]:
-    """Our server with little and with much data, and at both ends of a very long list."""
+    """Measure our server with little and with much data, and at both ends of a very long list."""
     wanted: dict[str, Operation] = {
         "get": OPERATIONS["get"],
         "list-50": Operation(
@@ -137,7 +137,7 @@ def growth(server_url: str, plan: Plan) -> dict[str, Any]:
 
 
 def _pages(port: int) -> dict[str, float]:
-    """Follow the cursors of the longest list to its end, then time its ends in turn."""
+    """Follow the cursors of the longest list to its end; then time the first and the last page."""
     connection = HTTPConnection("127.0.0.1", port, timeout=30)
 
     def read(cursor: str) -> bytes:
@@ -163,7 +163,7 @@ def _pages(port: int) -> dict[str, float]:
 
 
 def checks(server_url: str, plan: Plan) -> dict[str, Any]:
-    """What else our server promises: fairness, a second worker, flat memory, a quick start."""
+    """Measure the other promises of our server: fairness, two workers, memory and start."""
     url = create_database(server_url, replace(STANDARD, name="checks"))
     return {
         "connections": CONNECTIONS,
@@ -201,7 +201,7 @@ def _workers(url: str, plan: Plan) -> dict[str, Any]:
 
 
 def _memory(url: str) -> dict[str, Any]:
-    """Take all operations in turn, until it is enough; note the memory after each."""
+    """Run all operations in turn, for 200,000 requests; record the memory after each run."""
     points = []
     with running(OURS, url) as server:
         contender = Contender(server, STANDARD, url)

@@ -1,4 +1,4 @@
-"""What a process and its descendants have used, from /proc."""
+"""The CPU time and the memory of a process and its descendants, from /proc."""
 
 import os
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class ProcessTree:
-    """A process and all its descendants, as they are at the time of asking."""
+    """A process and the descendants that it has at the time of the call."""
 
     root: int
 
     def _read(self, name: str) -> Iterator[str]:
-        """Give this file of each member; one that ends meanwhile is not there any more."""
+        """Read this file of each process; skip a process that has just ended."""
         todo = [str(self.root)]
         while todo:
             process = Path("/proc", todo.pop())
@@ -27,7 +27,7 @@ class ProcessTree:
                     todo += children.read_text().split()
 
     def cpu_seconds(self) -> float:
-        """Give user and system time, that of descendants which have ended included."""
+        """Give the user and system time, including that of descendants that have ended."""
         ticks = 0
         for stat in self._read("stat"):
             fields = stat.rsplit(")", 1)[1].split()
@@ -35,7 +35,7 @@ class ProcessTree:
         return ticks / _TICKS
 
     def rss_mib(self) -> float:
-        """Give the resident memory. What processes share counts in each of them."""
+        """Give the resident memory. Memory that processes share counts once for each of them."""
         kib = 0
         for status in self._read("status"):
             kib += int(status.partition("VmRSS:")[2].split(maxsplit=1)[0])

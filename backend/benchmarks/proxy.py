@@ -1,10 +1,10 @@
-"""A TCP proxy that adds a delay each way: a database that is far away.
+"""A TCP proxy that delays both directions, to simulate a database that is far away.
 
-Only the delay: whatever is sent in the meantime follows at its own distance, so pipelining
-and throughput stay what they are. `python -m benchmarks.proxy PORT MILLISECONDS` forwards to
-a port of the loopback address and prints the port it listens on itself.
+It adds nothing but the delay: data that arrives during a delay is not held up any longer, so
+pipelining and throughput stay the same. `python -m benchmarks.proxy PORT MILLISECONDS` forwards to
+a port on the loopback address, and prints the port on which it listens.
 
-It runs on asyncio's own loop: uvloop's timers may fire up to a millisecond early.
+It runs on asyncio's own event loop, because timers of uvloop may fire up to a millisecond early.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ LOOPBACK: Final = "127.0.0.1"
 
 
 class End(asyncio.Protocol):
-    """One end of a connection: what it receives goes out at the other end, later."""
+    """One end of a connection: what it receives leaves at the other end after the delay."""
 
     def __init__(self, delay: float) -> None:
         self.other: End | None = None
@@ -37,7 +37,7 @@ class End(asyncio.Protocol):
         self._loop.call_later(self._delay, self._pass_on)
 
     def _pass_on(self) -> None:
-        # Out of a queue, as timers that are due at the same time fire in any order.
+        # From a queue, because timers that are due at the same time fire in any order.
         data = self._late.popleft()
         if self.other and self.other.transport:
             self.other.transport.write(data)
@@ -48,7 +48,7 @@ class End(asyncio.Protocol):
 
 
 class NearEnd(End):
-    """The client's end. It opens the other one."""
+    """The client's end. It opens the connection to the database."""
 
     def __init__(self, port: int, delay: float) -> None:
         super().__init__(delay)
@@ -65,7 +65,7 @@ class NearEnd(End):
 
 
 async def serve(port: int, delay: float) -> None:
-    """Forward to `port`, `delay` seconds later each way."""
+    """Forward to `port`, with a delay of `delay` seconds in each direction."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: NearEnd(port, delay), LOOPBACK, 0)
     print(server.sockets[0].getsockname()[1], flush=True)
@@ -74,7 +74,7 @@ async def serve(port: int, delay: float) -> None:
 
 @contextmanager
 def far_away(url: str, round_trip_ms: float) -> Iterator[str]:
-    """Give a URL by which the database is a round trip away that takes so much longer."""
+    """Yield a URL of the same database where each round trip takes `round_trip_ms` longer."""
     parts = urlsplit(url)
     arguments = [str(parts.port), str(round_trip_ms / 2)]
     command = [sys.executable, "-m", __name__, *arguments]

@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001 — the multiplication sign is meant
-"""Makes the tables and the plots of the results that are there."""
+"""Writes the tables and the plots from the raw figures."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -9,16 +9,18 @@ import matplotlib as mpl  # type: ignore[import-not-found]  # it is in the peers
 from matplotlib.figure import Figure  # type: ignore[import-not-found]  # the same
 
 from benchmarks import RESULTS
-from benchmarks.servers import OURS, SERVERS
-from benchmarks.targets import FASTAPI, outcomes
+from benchmarks.servers import FIRST, OURS, SERVERS
+from benchmarks.targets import AIM_AGAINST_FIRST_BUILD, FASTAPI, outcomes, total_cpu_us
 
 BLUE: Final = "#0072b2"
+LIGHT_BLUE: Final = "#80b8d8"
 GREY: Final = "#9a9a9a"
 LIGHT_GREY: Final = "#d0d0d0"
 INK: Final = "#333333"
-"""Everyone can tell blue from grey; and every bar bears its name."""
+"""Blue and grey are easy to tell apart for everyone, and every bar has its name beside it."""
 
 OURS_LABEL: Final = SERVERS[OURS].label
+FIRST_LABEL: Final = SERVERS[FIRST].label
 FLOOR_LABEL: Final = SERVERS["floor"].label
 PEER_LABELS: Final = {server.label for server in SERVERS.values()} - {OURS_LABEL}
 
@@ -26,6 +28,10 @@ PEER_LABELS: Final = {server.label for server in SERVERS.values()} - {OURS_LABEL
 def make() -> None:
     """Write report.md and the plots next to the raw figures."""
     results = {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}
+    if "operations" in results:
+        for servers in results["operations"]["figures"].values():
+            for its in servers.values():
+                its["total_cpu_us"] = total_cpu_us(its)
     (RESULTS / "report.md").write_text("\n".join(_lines(results)) + "\n")
     if "operations" in results:
         figures = results["operations"]["figures"]
@@ -44,16 +50,16 @@ def make() -> None:
         )
         _plot_bars(
             "cpu",
-            "CPU time of the server per request, in microseconds: less is better",
-            _by_label(figures, "server_cpu_us"),
+            "CPU time of the server and PostgreSQL per request, in microseconds: less is better",
+            _by_label(figures, "total_cpu_us"),
             "{:,.0f}".format,
         )
     if "distance" in results:
         round_trip = results["distance"]["round_trip_ms"]
         _plot_bars(
             "distance",
-            f"Median time of a request in milliseconds, the database {round_trip} ms away:"
-            " less is better\n(a line per round trip)",
+            f"Median time of a request in milliseconds, with the database {round_trip} ms away:"
+            " less is better\n(each line is one round trip)",
             _by_label(results["distance"]["figures"], "p50_ms"),
             "{:.0f}".format,
             grid=round_trip,
@@ -134,15 +140,15 @@ def _plot_bars(
 
 
 def _colour(label: str) -> str:
-    if label == FLOOR_LABEL:
-        return LIGHT_GREY
+    if label in (FIRST_LABEL, FLOOR_LABEL):
+        return LIGHT_BLUE if label == FIRST_LABEL else LIGHT_GREY
     return GREY if label in PEER_LABELS else BLUE
 
 
 def _lines(results: Mapping[str, Any]) -> Iterator[str]:
     yield "# Results"
     yield ""
-    yield "Made by `python -m benchmarks report` from the raw figures beside this file."
+    yield "`python -m benchmarks report` writes this file from the raw figures next to it."
     yield ""
     for name, part in results.items():
         machine = part["machine"]
@@ -161,12 +167,21 @@ def _lines(results: Mapping[str, Any]) -> Iterator[str]:
     )
     if "operations" in results:
         figures = results["operations"]["figures"]
+        if any(FIRST in servers for servers in figures.values()):
+            yield from _section(f"Against the {FIRST_LABEL}")
+            yield (
+                f"The Task API divided by the {FIRST_LABEL}. The aim, which is no target, is a"
+                " throughput of {} to {} times.".format(*AIM_AGAINST_FIRST_BUILD)
+            )
+            yield ""
+            yield from _first_build_table(figures)
         for title, key, form in (
             ("Requests per second", "throughput", "{:,.0f}"),
             ("p50 in ms", "p50_ms", "{:.2f}"),
             ("p99 in ms", "p99_ms", "{:.2f}"),
             ("CPU time of the server per request in µs", "server_cpu_us", "{:,.0f}"),
             ("CPU time of PostgreSQL per request in µs", "database_cpu_us", "{:,.0f}"),
+            ("CPU time of the server and PostgreSQL per request in µs", "total_cpu_us", "{:,.0f}"),
             ("Memory of the server in MiB", "rss_mib", "{:,.0f}"),
         ):
             yield from _section(title)
@@ -174,12 +189,12 @@ def _lines(results: Mapping[str, Any]) -> Iterator[str]:
     if "distance" in results:
         part = results["distance"]
         yield from _section(
-            f"p50 in ms, the database {part['round_trip_ms']} ms away"
+            f"p50 in ms with the database {part['round_trip_ms']} ms away"
             f" (measured: {part['measured_round_trip_ms']:.1f} ms)"
         )
         yield from _servers_table(part["figures"], "p50_ms", "{:.1f}")
     if "checks" in results:
-        yield from _section("Two workers: where the CPU went, in cores")
+        yield from _section("Two workers: which process used the CPU, in cores")
         yield from _workers_table(results["checks"]["workers"])
     yield from _section("Versions")
     for name, versions in _versions(results).items():
@@ -208,6 +223,18 @@ def _servers_table(figures: Mapping[str, Any], key: str, form: str) -> Iterator[
                 *(form.format(servers[name][key]) if name in servers else "" for name in names),
             )
             for operation, servers in figures.items()
+        ),
+    )
+
+
+def _first_build_table(figures: Mapping[str, Any]) -> Iterator[str]:
+    keys = ("throughput", "server_cpu_us", "database_cpu_us", "total_cpu_us")
+    yield from _table(
+        ("", "throughput", "CPU of the server", "CPU of PostgreSQL", "CPU of both"),
+        (
+            (operation, *(f"{servers[OURS][key] / servers[FIRST][key]:.2f}×" for key in keys))
+            for operation, servers in figures.items()
+            if FIRST in servers
         ),
     )
 

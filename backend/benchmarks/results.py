@@ -1,4 +1,4 @@
-"""Writes the raw figures: one JSON file per part, each with all it takes to judge it."""
+"""Writes the raw figures: one JSON file per part, with the machine, versions and settings."""
 
 import json
 import os
@@ -22,7 +22,7 @@ print(json.dumps({"python": platform.python_version(), **packages}))
 
 
 def _output(*command: str) -> str:
-    # wrk ends with an error when asked for its version.
+    # `wrk --version` prints the version and exits with an error.
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
@@ -57,7 +57,7 @@ def _versions(servers: Collection[str], database_url: str) -> dict[str, Any]:
 
 
 def write(part: str, plan: Plan, content: Mapping[str, object], database_url: str) -> None:
-    """Replace the results of a part."""
+    """Replace the results of one part."""
     document = {
         "part": part,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -1,4 +1,4 @@
-"""The servers under test: one entry each, and how to run one."""
+"""The servers that are measured, one entry each, and how to run one."""
 
 import http.client
 import os
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import BACKEND
+from benchmarks.first_build import FIRST_BACKEND, FIRST_PYTHON
 from benchmarks.process_tree import ProcessTree
 
 PEERS: Final = BACKEND / "benchmarks" / "peers"
@@ -30,13 +31,13 @@ class Server:
 
     label: str
     command: tuple[str, ...]
-    """`{port}` stands for the port."""
+    """`{port}` is replaced by the port."""
     packages: tuple[str, ...]
-    """Whose versions the results name."""
+    """The packages whose versions are in the results."""
     directory: Path = PEERS
     environment: Mapping[str, str] = field(default_factory=dict)
     ready: str = "/api/v1/nobody/tasks?limit=1"
-    """A path that answers 200 once requests can be served."""
+    """A path that answers 200 as soon as the server can handle requests."""
 
 
 def _uvicorn(application: str) -> tuple[str, ...]:
@@ -50,16 +51,22 @@ def _gunicorn(application: str) -> tuple[str, ...]:
     return (PEERS_PYTHON, "-m", "gunicorn", application, *options, *logs)
 
 
-OURS: Final = "task-api"
-SERVERS: Final = {
-    OURS: Server(
-        "Task API",
-        (sys.executable, "-m", "src"),
+def _task_api(label: str, *command: str, directory: Path) -> Server:
+    return Server(
+        label,
+        command,
         ("fastapi", "starlette", "sqlmodel", "sqlalchemy", "psycopg", "pydantic", "uvicorn"),
-        directory=BACKEND,
+        directory=directory,
         environment={"DB_POOL_SIZE": "8", "WEB_CONCURRENCY": "1"},
         ready="/health/ready",
-    ),
+    )
+
+
+OURS: Final = "task-api"
+FIRST: Final = "first-build"
+SERVERS: Final = {
+    OURS: _task_api("Task API", sys.executable, "-m", "src", "serve", directory=BACKEND),
+    FIRST: _task_api("first build", FIRST_PYTHON, "-m", "src", directory=FIRST_BACKEND),
     "fastapi-sqlmodel": Server(
         "FastAPI + SQLModel",
         _uvicorn("fastapi_sqlmodel:app"),
@@ -92,13 +99,13 @@ SERVERS: Final = {
 
 @dataclass(frozen=True)
 class RunningServer:
-    """A server that answers."""
+    """A server that is ready for requests."""
 
     name: str
     port: int
     processes: ProcessTree
     start_seconds: float
-    """From the start of the process to its first 200."""
+    """From the start of the process to the first 200."""
 
 
 def _free_port() -> int:
@@ -122,7 +129,7 @@ def _answers(port: int, path: str) -> bool:
 def running(
     name: str, database_url: str, environment: Mapping[str, str] | None = None
 ) -> Iterator[RunningServer]:
-    """Run a server until the block is left. Its standard error is ours."""
+    """Run a server until the end of the block. Its errors appear on our standard error."""
     server = SERVERS[name]
     port = _free_port()
     command = [word.format(port=port) for word in server.command]
@@ -147,9 +154,9 @@ def running(
     try:
         while not _answers(port, server.ready):
             if process.poll() is not None:
-                raise SystemExit(f"{name} ended at its start")
+                raise SystemExit(f"{name} ended while it was starting")
             if time.perf_counter() - started > START_TIMEOUT:
-                raise SystemExit(f"{name} does not answer")
+                raise SystemExit(f"{name} does not answer after {START_TIMEOUT:g} s")
             time.sleep(0.01)
         start_seconds = time.perf_counter() - started
         yield RunningServer(name, port, ProcessTree(process.pid), start_seconds)

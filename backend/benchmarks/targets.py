@@ -1,34 +1,30 @@
 # ruff: noqa: RUF001 — the multiplication sign is meant
-"""What is to be reached, and whether it was."""
+"""The targets, and whether the results reach them."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from benchmarks.servers import OURS, SERVERS
+from benchmarks.servers import FIRST, OURS, SERVERS
 
 Results = Mapping[str, Any]
 """The results of each part."""
 
 FASTAPI: Final = "fastapi-sqlmodel"
 TIMES_FASTAPI: Final = {
-    "get": 2.0,
-    "list of 50": 2.5,
-    "create": 3.5,
-    "complete": 4.5,
+    "get": 2.2,
+    "list of 50": 3.0,
+    "create": 3.2,
+    "complete": 4.0,
     "list of 1,000": 8.0,
 }
 AHEAD_OF: Final = ("litestar", "django-ninja")
-TIMES_FASTIFY: Final = {"list of 1,000": 2.0}
-TIMES_FLOOR_CPU: Final = {
-    "get": 3.0,
-    "create": 3.0,
-    "complete": 3.0,
-    "update": 3.0,
-    "list of 1,000": 1.0,
-}
+TIMES_FASTIFY: Final = {"list of 1,000": 1.5}
+CHEAPER_THAN_FIRST_BUILD: Final = ("list of 50", "list of 1,000")
+AIM_AGAINST_FIRST_BUILD: Final = (0.9, 1.0)
+"""An aim for the throughput. The report shows it, but it is not a target."""
 ABOVE_ROUND_TRIP_MS: Final = 3.0
-FAIRNESS: Final = 5.0
+FAIRNESS: Final = 3.0
 GROWTH: Final = 1.2
 PAGE_GROWTH: Final = 1.5
 TWO_WORKERS: Final = 1.6
@@ -38,7 +34,7 @@ START_SECONDS: Final = 2.5
 
 @dataclass(frozen=True)
 class Outcome:
-    """One target, and the figure that answers it."""
+    """A target, and the figure that was measured."""
 
     what: str
     target: str
@@ -47,7 +43,7 @@ class Outcome:
 
 
 def outcomes(results: Results) -> Iterator[Outcome]:
-    """Judge every target that there are results for."""
+    """Compare the results with every target to which they belong."""
     if "operations" in results:
         yield from _operations(results["operations"]["figures"])
     if "distance" in results:
@@ -56,6 +52,11 @@ def outcomes(results: Results) -> Iterator[Outcome]:
         yield from _growth(results["growth"])
     if "checks" in results:
         yield from _checks(results["checks"])
+
+
+def total_cpu_us(figures: Mapping[str, float]) -> float:
+    """Give the CPU time of a request in the server and in PostgreSQL together."""
+    return figures["server_cpu_us"] + figures["database_cpu_us"]
 
 
 def at_least(what: str, figure: float, target: float) -> Outcome:
@@ -82,10 +83,12 @@ def _operations(figures: Mapping[str, Any]) -> Iterator[Outcome]:
     for operation, target in TIMES_FASTIFY.items():
         what = f"{operation}: throughput against {SERVERS['fastify'].label}"
         yield at_least(what, throughput(operation, "fastify"), target)
-    for operation, target in TIMES_FLOOR_CPU.items():
+    for operation in CHEAPER_THAN_FIRST_BUILD:
         servers = figures[operation]
-        ratio = servers[OURS]["server_cpu_us"] / servers["floor"]["server_cpu_us"]
-        yield at_most(f"{operation}: CPU per request against the floor", ratio, target)
+        if FIRST in servers:
+            ratio = total_cpu_us(servers[OURS]) / total_cpu_us(servers[FIRST])
+            what = f"{operation}: CPU of server and PostgreSQL against the {SERVERS[FIRST].label}"
+            yield at_most(what, ratio, 1)
 
 
 def _distance(part: Results) -> Iterator[Outcome]:
@@ -94,7 +97,7 @@ def _distance(part: Results) -> Iterator[Outcome]:
     for operation, servers in part["figures"].items():
         p50 = servers[OURS]["p50_ms"]
         yield Outcome(
-            f"{operation}: p50, the database {round_trip:.1f} ms away",
+            f"{operation}: p50 with the database {round_trip:.1f} ms away",
             f"at most {limit:.1f} ms",
             f"{p50:.1f} ms",
             p50 <= limit,
@@ -133,7 +136,7 @@ def _checks(part: Results) -> Iterator[Outcome]:
     )
     start = part["start_seconds"]
     yield Outcome(
-        "start with data present, to the first 200",
+        "start with existing data, until the first 200",
         f"at most {START_SECONDS:g} s",
         f"{start:.2f} s",
         start <= START_SECONDS,

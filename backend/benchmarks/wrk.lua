@@ -1,5 +1,5 @@
--- Sends one request over and over. Every {user} and {task} in it becomes those of a task drawn
--- at random, by the same arithmetic as in data.py. Prints the figures as one line of JSON.
+-- Sends one request again and again. Each time, {user} and {task} become those of a random task,
+-- computed as in data.py. Prints the figures as one line of JSON.
 
 local template, tasks, users
 local values = {}

@@ -1,8 +1,8 @@
-"""FastAPI + SQLModel as their tutorials and the official full-stack template teach it.
+"""FastAPI + SQLModel, as their tutorials and the official full-stack template teach it.
 
-A sync session from a `yield` dependency; `session.add`, `commit`, `refresh`; a list is one
-SELECT of the items and one of the count; `pool_pre_ping`, as SQLAlchemy's documentation
-recommends it against connections that went stale.
+It has a sync session from a `yield` dependency, and `session.add`, `commit`, `refresh`. A list is
+one SELECT of the items and one of the count. `pool_pre_ping` is on, which SQLAlchemy's
+documentation recommends against stale connections.
 """
 
 import os

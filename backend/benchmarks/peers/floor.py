@@ -1,8 +1,7 @@
-"""The floor: what these operations cost without a framework, an ORM or a check.
+"""The floor: the cost of these operations without a framework, an ORM or validation.
 
-Bare Starlette, psycopg's pool, orjson. The statements are those of the application: one per
-operation, a write counts the user's version. Only the JSON is made here, from rows, where
-the application lets PostgreSQL render it. Input is taken as it comes.
+It is Starlette, psycopg's pool and orjson. Each operation is one statement, like the application's,
+and a write counts the user's version. Input is not checked.
 """
 
 import os

@@ -1,7 +1,7 @@
 """Litestar with Advanced Alchemy's SQLAlchemy plugin, as their documentation teaches it.
 
-An async repository service per request, msgspec structs in and out (Litestar's own kind),
-the plugin's `autocommit`, asyncpg.
+It has an async repository service per request, msgspec structs in and out, which is Litestar's own
+way, the plugin's `autocommit`, and asyncpg.
 """
 
 import os

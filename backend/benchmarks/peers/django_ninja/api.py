@@ -1,4 +1,4 @@
-# ruff: noqa: ARG001 — ninja hands the request to every view
+# ruff: noqa: ARG001 — ninja passes the request to every view
 """The operations: sync views, the ORM, ninja's schemas and its limit-offset pagination."""
 
 from datetime import date, datetime

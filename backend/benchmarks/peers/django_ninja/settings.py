@@ -1,4 +1,4 @@
-"""Production settings: no debugging, persistent connections, the middleware an API needs."""
+"""Production settings: no debugging, persistent connections, the middleware that an API needs."""
 
 import os
 from urllib.parse import unquote, urlsplit

@@ -1,4 +1,4 @@
-"""The one URL: everything is django-ninja's."""
+"""The URLs: all of them are django-ninja's."""
 
 from django.urls import path
 

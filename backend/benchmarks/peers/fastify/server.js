@@ -1,5 +1,5 @@
 // Fastify with node-postgres, as their documentation teaches it: the pool of @fastify/postgres,
-// parametrised queries, and schemas on every route, so that fast-json-stringify writes the answers.
+// parametrised queries, and a schema on every route, so that fast-json-stringify writes the answers.
 
 import { randomUUID } from 'node:crypto'
 import postgres from '@fastify/postgres'
