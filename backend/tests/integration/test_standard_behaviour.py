@@ -28,6 +28,7 @@ from src.models.task import Task, TaskList
 from tests.builders import create, path_of, tasks_of
 from tests.conftest import BASE_URL
 from tests.processes import serving
+from tests.wire import Fault, Wire
 
 pytestmark = [
     pytest.mark.anyio,
@@ -336,6 +337,27 @@ class TestTheApp:
 
         # A plain route may have run other statements before, so nobody can say what was changed.
         assert (answer.status_code, answer.json()["code"]) == (503, "outcome_unknown")
+
+    @pytest.mark.requirement("FR-066", "FR-059")
+    async def test_does_not_claim_that_nothing_was_changed_where_something_was(
+        self, shared_database_url: str, database: Database, user: str
+    ) -> None:
+        async with (
+            Wire(shared_database_url) as wire,
+            serving(wire.url, db_pool_size=1) as (app, client),
+        ):
+
+            @app.post("/lists")
+            async def create_list(session: SessionDep) -> None:
+                insert = TaskList.__table__.insert()  # type: ignore[attr-defined]
+                await session.exec(insert.values(user_id=user, version=1))
+
+            await client.get(tasks_of(user))  # so that there is a connection
+            wire.faults.append(Fault.SWALLOWED)
+            answer = await client.post("/lists")
+
+        assert (answer.status_code, answer.json()["code"]) == (503, "outcome_unknown")
+        assert await versions_of(database, user) == [1]
 
 
 class TestASession:
