@@ -230,6 +230,8 @@ class Database:
             try:
                 yield session
             except (DBAPIError, PoolTimeout) as error:
+                if isinstance(error, PoolTimeout):
+                    raise DatabaseUnavailable(_reason(error)) from error
                 if _is_unavailable(error):
                     raise OutcomeUnknown(_reason(error)) from error
                 raise
@@ -244,14 +246,27 @@ class Database:
             connection = await psycopg.AsyncConnection.connect(
                 **self._connection_options, autocommit=True, prepare_threshold=None
             )
-            cursor = await connection.execute(_OPENING)
-            (backend_pid, *_), *_ = await cursor.fetchall()
+            backend_pid = await _open(connection)
         except psycopg.OperationalError as error:
             raise DatabaseUnavailable(str(error)) from error
         is_direct = backend_pid == connection.info.backend_pid
         if {"auto": is_direct, "always": True, "never": False}[self._prepare_statements]:
             connection.prepare_threshold = _PREPARE_THRESHOLD
         return connection
+
+
+async def _open(connection: psycopg.AsyncConnection[Any]) -> int:
+    """Prepare a new connection; return the process id that the server itself reports."""
+    timer = get_running_loop().call_later(STATEMENT_TIMEOUT, _shut_down, connection)
+    try:
+        cursor = await connection.execute(_OPENING)
+        (backend_pid, *_), *_ = await cursor.fetchall()
+    except BaseException:
+        await connection.close()
+        raise
+    finally:
+        timer.cancel()
+    return int(backend_pid)
 
 
 @asynccontextmanager
@@ -353,9 +368,8 @@ def _was_executed(error: Exception) -> bool | None:
 
 def _is_unavailable(error: Exception) -> bool:
     """Tell whether the database is unreachable, overloaded or too slow."""
-    if isinstance(error, DBAPIError):
-        return isinstance(error.orig, psycopg.OperationalError) or _sqlstate(error) == _READ_ONLY
-    return isinstance(error, PoolTimeout)
+    cause = error.orig if isinstance(error, DBAPIError) else None
+    return isinstance(cause, psycopg.OperationalError) or _sqlstate(error) == _READ_ONLY
 
 
 def _reason(error: Exception) -> str:

@@ -58,22 +58,28 @@ NO_ROWS: Final[dict[str, list[dict[str, Any]]]] = {
 
 
 class Operation(NamedTuple):
-    """A request on one task: a body of None means that none is sent."""
+    """A request to a user's tasks, and the status that it should have.
+
+    Names in braces in its path and headers are filled in, such as `{id}`. No body is sent if it is
+    None.
+    """
 
     method: str
-    suffix: str = ""
+    path: str = "/{id}"
     body: object = None
+    headers: Mapping[str, str] = {}
+    status: int = 200
 
 
 READ_ONE_TASK: Final = {
     "get_task": Operation("GET"),
-    "update_nothing": Operation("PATCH", "", {}),
+    "update_nothing": Operation("PATCH", body={}),
 }
 CHANGE_ONE_TASK: Final = {
-    "replace_task": Operation("PUT", "", REPLACEMENT),
-    "update_task": Operation("PATCH", "", {"title": "Buy oat milk"}),
-    "complete_task": Operation("PATCH", "/complete", {"is_completed": True}),
-    "toggle_task": Operation("PATCH", "/complete"),
+    "replace_task": Operation("PUT", body=REPLACEMENT),
+    "update_task": Operation("PATCH", body={"title": "Buy oat milk"}),
+    "complete_task": Operation("PATCH", "/{id}/complete", {"is_completed": True}),
+    "toggle_task": Operation("PATCH", "/{id}/complete"),
 }
 DELETE_ONE_TASK: Final = {"delete_task": Operation("DELETE")}
 WRITE_ONE_TASK: Final = CHANGE_ONE_TASK | DELETE_ONE_TASK
@@ -106,11 +112,18 @@ async def send(
     operation: Operation,
     user: str,
     task_id: object,
-    headers: dict[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
+    **known: object,
 ) -> httpx.Response:
-    """Send an operation on the task with this id to this user's tasks."""
-    path = f"{tasks_of(user)}/{task_id}{operation.suffix}"
-    return await client.request(operation.method, path, json=operation.body, headers=headers)
+    """Send an operation to this user's tasks, filled in with a task's id and what else is known."""
+    known = {"id": task_id, **known}
+    filled = {name: value.format_map(known) for name, value in operation.headers.items()}
+    return await client.request(
+        operation.method,
+        tasks_of(user) + operation.path.format_map(known),
+        json=operation.body,
+        headers={**filled, **(headers or {})},
+    )
 
 
 async def follow_links(

@@ -73,6 +73,8 @@ class Wire:
         self.faults: deque[Fault] = deque()
         """What befalls the next statements, each of them one."""
         self.is_held = False
+        self.is_mute = False
+        """Whether statements of new connections get no answer."""
         self.is_pooler = False
         """Whether clients get a process id that is not the server's, as from a pooler."""
         self._target = urlsplit(url)
@@ -247,6 +249,8 @@ class _Client(_End):
             self._begin(int.from_bytes(message[_LENGTH : 2 * _LENGTH]))
         elif self.server.is_started and message[:1] != TERMINATE:
             self._count(message)
+        if self.wire.is_mute and self.server.is_started:
+            return
         if message[:1] == BIND and self.server.is_started and self.wire.faults:
             self.fault = self.wire.faults.popleft()
             if self.fault is not Fault.SWALLOWED:

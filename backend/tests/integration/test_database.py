@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from fastapi import FastAPI
 from psycopg.sql import SQL, Identifier, Literal
+from sqlalchemy import select
 
 from src.database import MAX_ATTEMPTS
 from tests.builders import NO_TASK, ON_ONE_TASK, create, path_of, send, tasks_of
@@ -429,6 +430,30 @@ class TestADatabaseThatHangs:
                 wire.release()
                 assert (await running).is_success
             await is_at_rest(app)
+
+    @pytest.mark.requirement("FR-029", "FR-031")
+    async def test_is_reported_by_a_request_that_has_just_connected(
+        self, wire: Wire, user: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("src.database.STATEMENT_TIMEOUT", 0.2)
+        async with serving(wire.url, db_pool_size=1) as (app, client):
+            wire.is_mute = True
+            assert is_unavailable(await client.get(tasks_of(user)))
+
+            wire.is_mute = False
+            assert (await client.get(tasks_of(user))).status_code == 200
+            await is_at_rest(app)
+            await until(lambda: len(wire.connections) == 1)
+
+    @pytest.mark.requirement("FR-029", "FR-031")
+    async def test_costs_no_place_in_the_pool(self, database_url: str, user: str) -> None:
+        """Whoever keeps a connection, the others are told in time."""
+        async with serving(database_url, db_pool_size=1, db_pool_timeout=0.1) as (app, client):
+            async with app.state.database.engine.connect() as kept:
+                await kept.execute(select(1))
+                assert is_unavailable(await client.get(tasks_of(user)))
+
+            assert (await client.get(tasks_of(user))).status_code == 200
 
 
 class TestADatabaseThatIsSlow:

@@ -6,7 +6,7 @@ none, and the answer says which; 503 only where nobody can know (ADR 0012).
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import Any, Final, NamedTuple
 from uuid import UUID, uuid4
 
@@ -14,20 +14,11 @@ import httpx
 import pytest
 
 from src.database import FIRST_PAUSE, MAX_ATTEMPTS
-from tests.builders import NEW, REPLACEMENT, each, rows_of, tasks_of
+from tests.builders import NEW, REPLACEMENT, Operation, each, rows_of, send, tasks_of
 from tests.processes import serving
 from tests.wire import Fault, Wire
 
 pytestmark = pytest.mark.anyio
-
-
-class Operation(NamedTuple):
-    """A request, to be filled in with the id of a task, one of none, and a key."""
-
-    method: str
-    path: str = "/{id}"
-    body: object = None
-    headers: Mapping[str, str] = {}
 
 
 _SEEN: Final = {"If-Match": '"1"'}
@@ -75,15 +66,11 @@ class Stage(NamedTuple):
         """Send the operation for a user who has one task; give the answer, and what is left."""
         user = f"user-{uuid4()}"
         task = await self.client.post(tasks_of(user), json={"title": "Wash up"})
-        known = {"id": task.json()["id"], "no_id": uuid4(), "key": uuid4()}
         self.wire.flights.clear()
         self.wire.faults.clear()
         self.wire.faults.extend(faults)
-        answer = await self.client.request(
-            operation.method,
-            tasks_of(user) + operation.path.format_map(known),
-            json=operation.body,
-            headers={name: value.format_map(known) for name, value in operation.headers.items()},
+        answer = await send(
+            self.client, operation, user, task.json()["id"], no_id=uuid4(), key=uuid4()
         )
         assert not self.wire.faults, "a fault found no statement"
         return answer, effect(rows_of(self.database_url, user))

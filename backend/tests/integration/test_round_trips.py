@@ -11,7 +11,7 @@ A request that finds no open connection opens one, which costs more: see the las
 `TestASuccess`.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl
 from uuid import uuid4
@@ -21,21 +21,16 @@ import pytest
 
 from src.schemas.query import TaskListQuery
 from src.services.cursors import encode_cursor
-from tests.builders import NEW, NO_TASK, REPLACEMENT, each
+from tests.builders import NEW, NO_TASK, REPLACEMENT, Operation, each, send
 from tests.processes import serving, until
 from tests.wire import Flight, Wire
 
 pytestmark = pytest.mark.anyio
 
 
-class Operation(NamedTuple):
-    """A request, to be filled in with what is known of a task and of its list."""
-
-    status: int
-    method: str
-    path: str = "/{id}"
-    body: Mapping[str, Any] | None = None
-    headers: Mapping[str, str] = {}
+def expect(status: int, *request: Any, **named: Any) -> Operation:
+    """Describe a request that is answered with this status."""
+    return Operation(*request, **named)._replace(status=status)
 
 
 EVERYTHING: Final = (
@@ -45,53 +40,49 @@ EVERYTHING: Final = (
     "&updated_after=2000-01-01T00:00:00Z"
 )
 SUCCESSES: Final = {
-    "create": Operation(201, "POST", "", {"title": "Buy milk"}),
-    "create by key": Operation(
-        201, "POST", "", {"title": "Buy milk"}, {"Idempotency-Key": "{key}"}
-    ),
-    "create by key again": Operation(
+    "create": expect(201, "POST", "", {"title": "Buy milk"}),
+    "create by key": expect(201, "POST", "", {"title": "Buy milk"}, {"Idempotency-Key": "{key}"}),
+    "create by key again": expect(
         200, "POST", "", {"title": "Wash up"}, {"Idempotency-Key": "{spent_key}"}
     ),
-    "create by id": Operation(201, "PUT", "/{key}", REPLACEMENT, NEW),
-    "list the first page": Operation(200, "GET", "?limit=2"),
-    "list the next page": Operation(200, "GET", "?limit=2&cursor={next_cursor}"),
-    "list what is known": Operation(304, "GET", "", None, {"If-None-Match": "{list_tag}"}),
-    "list by all there is": Operation(200, "GET", EVERYTHING),
-    "list the next page by all there is": Operation(200, "GET", EVERYTHING + "{everything_next}"),
-    "list what is due": Operation(200, "GET", "?due=overdue&sort=due&tz=Europe/Berlin"),
-    "list what is due and known": Operation(304, "GET", "?due=none", None, {"If-None-Match": "*"}),
-    "count": Operation(200, "GET", "/summary?tz=Asia/Kathmandu"),
-    "count what is known": Operation(304, "GET", "/summary", None, {"If-None-Match": "*"}),
-    "get": Operation(200, "GET"),
-    "get what is known": Operation(304, "GET", headers={"If-None-Match": '"{version}"'}),
-    "replace": Operation(200, "PUT", body=REPLACEMENT),
-    "replace if unchanged": Operation(
-        200, "PUT", "/{id}", REPLACEMENT, {"If-Match": '"{version}"'}
-    ),
-    "update": Operation(200, "PATCH", body={"title": "Buy oat milk"}),
-    "update nothing": Operation(200, "PATCH", body={}),
-    "complete": Operation(200, "PATCH", "/{id}/complete", {"is_completed": True}),
-    "toggle": Operation(200, "PATCH", "/{id}/complete"),
-    "delete": Operation(204, "DELETE"),
-    "delete if unchanged": Operation(204, "DELETE", headers={"If-Match": '"{version}"'}),
+    "create by id": expect(201, "PUT", "/{key}", REPLACEMENT, NEW),
+    "list the first page": expect(200, "GET", "?limit=2"),
+    "list the next page": expect(200, "GET", "?limit=2&cursor={next_cursor}"),
+    "list what is known": expect(304, "GET", "", None, {"If-None-Match": "{list_tag}"}),
+    "list by all there is": expect(200, "GET", EVERYTHING),
+    "list the next page by all there is": expect(200, "GET", EVERYTHING + "{everything_next}"),
+    "list what is due": expect(200, "GET", "?due=overdue&sort=due&tz=Europe/Berlin"),
+    "list what is due and known": expect(304, "GET", "?due=none", None, {"If-None-Match": "*"}),
+    "count": expect(200, "GET", "/summary?tz=Asia/Kathmandu"),
+    "count what is known": expect(304, "GET", "/summary", None, {"If-None-Match": "*"}),
+    "get": expect(200, "GET"),
+    "get what is known": expect(304, "GET", headers={"If-None-Match": '"{version}"'}),
+    "replace": expect(200, "PUT", body=REPLACEMENT),
+    "replace if unchanged": expect(200, "PUT", "/{id}", REPLACEMENT, {"If-Match": '"{version}"'}),
+    "update": expect(200, "PATCH", body={"title": "Buy oat milk"}),
+    "update nothing": expect(200, "PATCH", body={}),
+    "complete": expect(200, "PATCH", "/{id}/complete", {"is_completed": True}),
+    "toggle": expect(200, "PATCH", "/{id}/complete"),
+    "delete": expect(204, "DELETE"),
+    "delete if unchanged": expect(204, "DELETE", headers={"If-Match": '"{version}"'}),
 }
 MISSES: Final = {
-    "create by key": Operation(
+    "create by key": expect(
         410, "POST", "", {"title": "Wash up"}, {"Idempotency-Key": "{lost_key}"}
     ),
-    "get": Operation(404, "GET", "/{no_id}"),
-    "replace": Operation(404, "PUT", "/{no_id}", REPLACEMENT),
-    "update": Operation(404, "PATCH", "/{no_id}", {"title": "Buy oat milk"}),
-    "complete": Operation(404, "PATCH", "/{no_id}/complete", {"is_completed": True}),
-    "toggle": Operation(404, "PATCH", "/{no_id}/complete"),
-    "delete": Operation(404, "DELETE", "/{no_id}"),
+    "get": expect(404, "GET", "/{no_id}"),
+    "replace": expect(404, "PUT", "/{no_id}", REPLACEMENT),
+    "update": expect(404, "PATCH", "/{no_id}", {"title": "Buy oat milk"}),
+    "complete": expect(404, "PATCH", "/{no_id}/complete", {"is_completed": True}),
+    "toggle": expect(404, "PATCH", "/{no_id}/complete"),
+    "delete": expect(404, "DELETE", "/{no_id}"),
 }
 _OUTDATED: Final = {"If-Match": '"0"'}
 CONFLICTS: Final = {
-    "replace": Operation(412, "PUT", "/{id}", REPLACEMENT, _OUTDATED),
-    "update": Operation(412, "PATCH", "/{id}", {"title": "Buy oat milk"}, _OUTDATED),
-    "toggle": Operation(412, "PATCH", "/{id}/complete", None, _OUTDATED),
-    "delete": Operation(412, "DELETE", "/{id}", None, _OUTDATED),
+    "replace": expect(412, "PUT", "/{id}", REPLACEMENT, _OUTDATED),
+    "update": expect(412, "PATCH", "/{id}", {"title": "Buy oat milk"}, _OUTDATED),
+    "toggle": expect(412, "PATCH", "/{id}/complete", None, _OUTDATED),
+    "delete": expect(412, "DELETE", "/{id}", None, _OUTDATED),
 }
 
 
@@ -106,12 +97,8 @@ class Counter(NamedTuple):
         """Send a request, on a task of its own; give the round trips that it took."""
         known = await self._prepare()
         self.wire.flights.clear()
-        answer = await self.client.request(
-            operation.method,
-            self.tasks + operation.path.format_map(known),
-            json=operation.body,
-            headers={name: value.format_map(known) for name, value in operation.headers.items()},
-        )
+        user, task_id = known.pop("user_id"), known.pop("id")
+        answer = await send(self.client, operation, user, task_id, **known)
         assert answer.status_code == operation.status
         return list(self.wire.flights)
 
@@ -229,7 +216,7 @@ class TestAnError:
 
     @pytest.mark.requirement("FR-030")
     async def test_that_the_request_breaks_a_rule_costs_none(self, counter: Counter) -> None:
-        assert await counter.costs(Operation(422, "POST", "", {"title": ""})) == []
+        assert await counter.costs(expect(422, "POST", "", {"title": ""})) == []
 
 
 class TestBehindAPooler:

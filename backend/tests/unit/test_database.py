@@ -10,7 +10,6 @@ import pytest
 from psycopg import errors
 from sqlalchemy import select, true
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from src.database import (
     FIRST_PAUSE,
@@ -72,7 +71,6 @@ class TestAFailure:
             (DBAPIError("", {}, errors.TooManyConnections()), True),
             (DBAPIError("", {}, errors.DiskFull()), True),
             (DBAPIError("", {}, errors.ReadOnlySqlTransaction()), True),
-            (PoolTimeout(), True),
             (DBAPIError("", {}, errors.UniqueViolation()), False),
             (DBAPIError("", {}, errors.UndefinedTable()), False),
         ],
