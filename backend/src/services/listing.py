@@ -9,8 +9,9 @@ and an entry of `_SORTS`.
 
 import re
 from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
@@ -51,7 +52,7 @@ from src.services.statements import USER, columns_of, task_lists, tasks
 _MAX_STATEMENTS: Final = 256
 """How many statements are kept: enough for real clients, and a bound against all others."""
 
-_COLUMNS: Final = len(TaskRow._fields)
+_TASK_OF: Final = itemgetter(slice(len(TaskRow._fields)))
 _LIMIT: Final = bindparam("limit", type_=Integer())
 _SEEN: Final = bindparam("versions", type_=ARRAY(BIGINT))
 
@@ -325,11 +326,11 @@ def page_of(rows: Sequence[Row[Any]], user_id: str, query: TaskListQuery) -> Pag
     shown = rows[: query.limit] if rows[0].id is not None else []
     next_cursor = None
     if len(rows) > query.limit:
-        keys = [_key(shown[-1], column.name) for column in _sort_columns(query.sort_keys)]
+        keys = [getattr(shown[-1], column.name) for column in _sort_columns(query.sort_keys)]
         next_cursor = encode_cursor(keys, user_id=user_id, query=query.identity)
     return Page(
         None if query.depends_on_time else version,
-        [TaskRow._make(row[:_COLUMNS]) for row in shown],
+        [*map(TaskRow._make, map(_TASK_OF, shown))],
         next_cursor,
         total,
     )
@@ -385,11 +386,6 @@ def _list_tasks(
 def _in(page: FromClause, column: _SortColumn) -> ColumnElement[Any]:
     value = page.c[column.name]
     return value.collate("C") if column.name == "title" else value
-
-
-def _key(row: Row[Any], name: str) -> Any:  # noqa: ANN401 — a column of any type
-    key = getattr(row, name)
-    return key.astimezone(UTC) if isinstance(key, datetime) else key
 
 
 def _read_cursor(cursor: str, user_id: str, query: TaskListQuery) -> list[Any]:
