@@ -4,6 +4,7 @@ import argparse
 import shutil
 import signal
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -55,9 +56,12 @@ def _run(arguments: argparse.Namespace) -> None:
     from benchmarks.data import database_server
     from benchmarks.operations import OPERATIONS
     from benchmarks.parts import PARTS
+    from benchmarks.servers import SERVERS
 
     if shutil.which("wrk") is None:
         raise SystemExit("the load generator wrk is missing: apt-get install wrk")
+    _check(arguments.only or (), OPERATIONS)
+    _check(arguments.servers or (), SERVERS)
     _stop_on_sigterm()
     plan = Plan(
         seconds=arguments.seconds or (2 if arguments.quick else 5),
@@ -66,6 +70,7 @@ def _run(arguments: argparse.Namespace) -> None:
         servers=_servers(arguments.servers),
     )
     parts = arguments.parts or (QUICK_PARTS if arguments.quick else ALL_PARTS)
+    _check(parts, PARTS)
     is_whole = not (arguments.only or arguments.servers)
     with (
         TemporaryDirectory(prefix="bench-") as directory,
@@ -76,6 +81,12 @@ def _run(arguments: argparse.Namespace) -> None:
             content = PARTS[part](server_url, plan)
             if is_whole:
                 results.write(part, plan, content, server_url)
+
+
+def _check(names: Iterable[str], known: Iterable[str]) -> None:
+    unknown = set(names) - set(known)
+    if unknown:
+        raise SystemExit(f"unknown: {', '.join(sorted(unknown))}; use one of {', '.join(known)}")
 
 
 def _servers(wanted: tuple[str, ...] | None) -> tuple[str, ...]:

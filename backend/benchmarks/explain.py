@@ -110,7 +110,7 @@ def _scans(node: dict[str, Any]):
 
 def deep_cursor(connection, query: TaskListQuery, count: int) -> str:
     """Make the cursor of the row in the middle of the user's tasks."""
-    columns = listing._sort_columns(query.sort_keys)  # noqa: SLF001 — no public way leads to the middle
+    columns = listing.sort_columns(query.sort_keys)
     keys = (
         select(*(column.value.label(f"key_{n}") for n, column in enumerate(columns)))
         .where(tasks.c.user_id == USER)

@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 from functools import lru_cache
-from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
@@ -47,12 +46,11 @@ from src.models.task import INSTANT, TASK_PRIORITY, TaskRow
 from src.schemas.fields import parse_instant, parse_uuid, refuse_nul
 from src.schemas.query import SortKey, TaskListQuery
 from src.services.cursors import decode_cursor, encode_cursor
-from src.services.statements import USER, columns_of, task_lists, tasks
+from src.services.statements import USER, columns_of, task_lists, task_of, tasks
 
 _MAX_STATEMENTS: Final = 256
 """How many statements are kept: enough for real clients, and a bound against all others."""
 
-_TASK_OF: Final = itemgetter(slice(len(TaskRow._fields)))
 _LIMIT: Final = bindparam("limit", type_=Integer())
 _SEEN: Final = bindparam("versions", type_=ARRAY(BIGINT))
 
@@ -256,7 +254,8 @@ _SORTS: Final = {
 _ID: Final = _SortColumn("id", parse_uuid, tasks.c.id)
 
 
-def _sort_columns(sort: tuple[SortKey, ...]) -> list[_SortColumn]:
+def sort_columns(sort: tuple[SortKey, ...]) -> list[_SortColumn]:
+    """Give the columns that a list is sorted by, the id last: the keys of its cursors."""
     columns = [
         column._replace(is_descending=is_descending)
         for field, is_descending in sort
@@ -326,11 +325,11 @@ def page_of(rows: Sequence[Row[Any]], user_id: str, query: TaskListQuery) -> Pag
     shown = rows[: query.limit] if rows[0].id is not None else []
     next_cursor = None
     if len(rows) > query.limit:
-        keys = [getattr(shown[-1], column.name) for column in _sort_columns(query.sort_keys)]
+        keys = [getattr(shown[-1], column.name) for column in sort_columns(query.sort_keys)]
         next_cursor = encode_cursor(keys, user_id=user_id, query=query.identity)
     return Page(
         None if query.depends_on_time else version,
-        [*map(TaskRow._make, map(_TASK_OF, shown))],
+        [task_of(row) for row in shown],
         next_cursor,
         total,
     )
@@ -350,7 +349,7 @@ def _list_tasks(
     without a task. For a client that has `seen` this version, no task is read: that condition is
     known before the scan starts.
     """
-    columns = _sort_columns(sort)
+    columns = sort_columns(sort)
     version = func.coalesce(
         select(task_lists.c.version).where(task_lists.c.user_id == USER).scalar_subquery(), 0
     )
@@ -390,7 +389,7 @@ def _in(page: FromClause, column: _SortColumn) -> ColumnElement[Any]:
 
 def _read_cursor(cursor: str, user_id: str, query: TaskListQuery) -> list[Any]:
     keys = decode_cursor(cursor, user_id=user_id, query=query.identity)
-    columns = _sort_columns(query.sort_keys)
+    columns = sort_columns(query.sort_keys)
     try:
         return [
             None if key is None and column.is_nullable else column.parse(key)

@@ -19,6 +19,7 @@ from sqlalchemy import (
     ColumnElement,
     FromClause,
     LargeBinary,
+    Row,
     Select,
     Text,
     Uuid,
@@ -71,6 +72,11 @@ def columns_of(task: FromClause) -> list[ColumnElement[Any]]:
         else task.c[name]
         for name in TaskRow._fields
     ]
+
+
+def task_of(row: Row[Any]) -> TaskRow:
+    """Give the task of a row whose first columns are those of `columns_of`."""
+    return TaskRow._make(row[: len(TaskRow._fields)])
 
 
 def _new_value(field: str) -> ColumnElement[Any]:

@@ -6,7 +6,7 @@ was deleted or never existed is `TaskNotFound`, always the same.
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 from uuid import UUID
 
 from psycopg.errors import InvalidParameterValue
@@ -30,8 +30,6 @@ from src.schemas.task import TaskCreate, TaskReplace, TaskSummary, TaskUpdate
 from src.services import listing, statements
 from src.services.idempotency import fingerprint_of, task_id_of
 from src.services.listing import Page
-
-_COLUMNS: Final = len(TaskRow._fields)
 
 
 class SavedTask(NamedTuple):
@@ -314,4 +312,4 @@ def _parameters(
 
 def _task(outcome: Outcome) -> TaskRow:
     (row,) = outcome.rows
-    return TaskRow._make(row[:_COLUMNS])
+    return statements.task_of(row)

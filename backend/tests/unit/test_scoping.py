@@ -212,9 +212,7 @@ def _lists() -> Iterator[ClauseElement]:
 def _pages(sort: str, filters: frozenset[str]) -> Iterator[ClauseElement]:
     """Give the first page, and those after a row with every combination of null keys."""
     keys = sort_keys(sort)
-    may_be_null = [
-        (False, True) if c.is_nullable else (False,) for c in listing._sort_columns(keys)
-    ]
+    may_be_null = [(False, True) if c.is_nullable else (False,) for c in listing.sort_columns(keys)]
     for after in (None, *product(*may_be_null)):
         for include_total in (False, True):
             yield listing._list_tasks(keys, filters, after, include_total=include_total)
