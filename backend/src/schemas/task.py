@@ -241,4 +241,5 @@ def to_json(value: object) -> bytes:
 
 def _instant(at: datetime) -> datetime | str:
     """Write a whole second with six digits. orjson does that itself for all other instants."""
-    return at if at.microsecond else f"{at.isoformat()[:19]}.000000Z"
+    # `isoformat()` would take twice as long.
+    return at if at.microsecond else f"{to_json(at)[1:20].decode()}.000000Z"
