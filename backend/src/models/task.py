@@ -66,16 +66,26 @@ class TaskList(SQLModel, table=True):
 
     A change holds this row's lock until it commits. That is what makes a user's versions
     follow the order of the commits.
+
+    `version` is the number of the latest change. No change is older than `first_version`: a client
+    that has seen an older one had another list, before the tasks were lost or restored.
     """
 
     __tablename__ = "task_lists"
     __table_args__ = (
         _user_id_format("task_lists"),
         CheckConstraint("version >= 1", name="task_lists_version_positive"),
+        CheckConstraint(
+            "first_version BETWEEN 1 AND version", name="task_lists_first_version_range"
+        ),
     )
 
     user_id: str = Field(sa_column=Column(USER_ID, primary_key=True))
     version: int = Field(sa_column=Column(BIGINT, nullable=False))
+    # The default is for servers that run while this column is being added.
+    first_version: int = Field(
+        default=1, sa_column=Column(BIGINT, nullable=False, server_default="1")
+    )
 
 
 class Task(SQLModel, table=True):

@@ -29,9 +29,9 @@ from sqlalchemy import (
     cast,
     delete,
     exists,
+    extract,
     false,
     func,
-    literal_column,
     select,
     type_coerce,
     union_all,
@@ -89,15 +89,19 @@ def _new_value(field: str) -> ColumnElement[Any]:
 def _next_version(*conditions: ColumnElement[bool]) -> CTE:
     """Take the user's next version, and the time, if the conditions hold.
 
-    The time is read once the counter is locked, so the times of a user's changes are in the order
-    of their versions.
+    A version is the time in microseconds, or one more than the last version if that is not less
+    (ADR 0019). The time of the change is read once the counter is locked, so the times of a user's
+    changes are in the order of their versions.
     """
-    first = select(USER, literal_column("1", BIGINT)).where(*conditions)
+    clock = select(cast(extract("epoch", func.clock_timestamp()) * 1_000_000, BIGINT).label("time"))
+    first = clock.subquery("clock").c.time
+    insertion = upsert(task_lists).from_select(
+        ["user_id", "version", "first_version"], select(USER, first, first).where(*conditions)
+    )
     return (
-        upsert(task_lists)
-        .from_select(["user_id", "version"], first)
-        .on_conflict_do_update(
-            index_elements=["user_id"], set_={"version": task_lists.c.version + 1}
+        insertion.on_conflict_do_update(
+            index_elements=["user_id"],
+            set_={"version": func.greatest(task_lists.c.version + 1, insertion.excluded.version)},
         )
         .returning(
             task_lists.c.user_id,
