@@ -7,11 +7,15 @@ TaskError
 │   └── TaskExists         the task should not have existed
 ├── IdempotencyKeyReused   the key was used for a different request
 ├── CursorMismatch         the cursor does not belong to this list
+├── TokenMismatch          the token does not belong to this user's changes
+├── ListRestarted          the token is of a list that was lost or replaced by an older copy
+├── BatchFailed            some operations of the batch failed, so none was carried out
 └── UnknownTimeZone        the database does not know the time zone
 DatabaseUnavailable        the database cannot answer now
 └── OutcomeUnknown         the connection was lost before the result of a write arrived
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from src.models.task import TaskRow
@@ -61,6 +65,31 @@ class CursorMismatch(TaskError):
     """The cursor is damaged, or belongs to another user, filter or sort."""
 
     code = "cursor_mismatch"
+
+
+class TokenMismatch(TaskError):
+    """The token is damaged, or belongs to the changes of another user."""
+
+    code = "token_mismatch"
+
+
+class ListRestarted(TaskError):
+    """The token is of a list that was lost, or replaced by an older copy."""
+
+    code = "list_restarted"
+
+
+class BatchFailed(TaskError):
+    """Some operations of the batch failed, so none was carried out.
+
+    `failures` has the reason of each, by the position of the operation.
+    """
+
+    code = "batch_failed"
+
+    def __init__(self, failures: Mapping[int, TaskError]) -> None:
+        super().__init__(list(failures))
+        self.failures = failures
 
 
 class UnknownTimeZone(TaskError):

@@ -10,7 +10,7 @@ from fastapi_offline import FastAPIOffline
 from src import __version__, logs, process
 from src.api import health, openapi, problems
 from src.api.middleware import CORS, HTTPRules, RequestContext, UnexpectedErrors
-from src.api.v1 import tasks
+from src.api.v1 import batch, tasks
 from src.config import Settings
 from src.database import Database
 
@@ -59,6 +59,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.database = database
     app.include_router(tasks.router)
+    app.include_router(batch.router)
     app.include_router(health.router)
     openapi.install(app)
     # The last one added is the outermost.

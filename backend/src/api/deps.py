@@ -62,7 +62,7 @@ class TaskIdConvertor(StringConvertor):
     Otherwise `PUT .../tasks/summary` would get 422 for an invalid id instead of 405.
     """
 
-    regex = r"(?!summary\Z)[^/]+"
+    regex = r"(?!(?:batch|changes|summary)\Z)[^/]+"
 
 
 register_url_convertor("task_id", TaskIdConvertor())

@@ -14,8 +14,10 @@ from pydantic import PlainValidator, WithJsonSchema
 
 from src.models.limits import IDEMPOTENCY_KEY_MAX_LENGTH, IDEMPOTENCY_KEY_PATTERN
 from src.models.task import TaskRow
+from src.schemas.changes import deleted_to_wire
 from src.schemas.fields import broken_rule
 from src.schemas.task import TaskSummary, to_json, to_wire
+from src.services.changes import Changes
 from src.services.listing import Page
 
 _TAG: Final = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
@@ -23,7 +25,7 @@ _TAG: Final = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 # could take exponential time (ReDoS).
 _TAGS_PATTERN: Final = rf"^(?:\*|[ \t,]*{_TAG}(?:[ \t]*,(?:[ \t]*{_TAG})?)*[ \t]*)$"
 _TAGS: Final = re.compile(_TAGS_PATTERN)
-_CACHE_CONTROL: Final = "private, no-cache"
+CACHE_CONTROL: Final = "private, no-cache"
 _OPAQUE: Final = re.compile(r'"([^"]*?)(?:--?gzip)?"')
 # Only the form that the server writes: "07" is a different tag.
 _VERSION: Final = re.compile(r"0|[1-9]\d{0,17}", re.ASCII)
@@ -131,7 +133,7 @@ def task_response(
     headers: dict[str, str] | None = None,
 ) -> Response:
     """Answer with one task, or with 304 if the client has `seen` this version."""
-    headers = {"ETag": f'"{task.version}"', "Cache-Control": _CACHE_CONTROL, **(headers or {})}
+    headers = {"ETag": f'"{task.version}"', "Cache-Control": CACHE_CONTROL, **(headers or {})}
     if seen is not None and str(task.version) in seen:
         return Response(status_code=304, headers=headers)
     return Response(to_json(to_wire(task)), status_code, headers, media_type="application/json")
@@ -158,6 +160,19 @@ def list_response(page: Page, *, seen: frozenset[str] | None, next_url: str) -> 
     return _weak_response(body, page.version, seen, links)
 
 
+def changes_response(changes: Changes, *, seen: frozenset[str] | None) -> Response:
+    """Answer with the changes, or with 304 if the client has `seen` this version of the list."""
+    body = to_json(
+        {
+            "changed": list(map(to_wire, changes.changed)),
+            "deleted": list(map(deleted_to_wire, changes.deleted)),
+            "next": changes.next,
+            "has_more": changes.has_more,
+        }
+    )
+    return _weak_response(body, changes.version, seen, {})
+
+
 def summary_response(summary: TaskSummary, *, seen: frozenset[str] | None) -> Response:
     """Answer with the summary, or with 304 if the client has `seen` the same one."""
     return _weak_response(to_json(summary.model_dump()), None, seen, {})
@@ -168,7 +183,7 @@ def _weak_response(
 ) -> Response:
     """Use the version as the tag; without one, a digest, since the answer depends on the time."""
     tag = blake2b(body, digest_size=_DIGEST_SIZE).hexdigest() if version is None else str(version)
-    conditional = {"ETag": f'W/"{tag}"', "Cache-Control": _CACHE_CONTROL}
+    conditional = {"ETag": f'W/"{tag}"', "Cache-Control": CACHE_CONTROL}
     if seen is not None and tag in seen:
         return Response(status_code=304, headers=conditional)
     return Response(body, headers=conditional | headers, media_type="application/json")

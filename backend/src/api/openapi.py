@@ -9,8 +9,9 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.openapi.docs import get_redoc_html
 from fastapi.routing import APIRoute
 
-from src.api.problems import Kind, problem_document
+from src.api.problems import Kind, operation_failure, problem_document
 from src.api.violations import violation
+from src.exceptions import TaskNotFound
 from src.schemas.fields import in_words
 from src.schemas.problem import PROBLEM_MEDIA_TYPE
 from src.schemas.task import EXAMPLE_TASK, Task
@@ -89,6 +90,13 @@ TASKS_LISTED: Final[Responses] = {
     200: {"description": "A page of the list.", "headers": _LIST_ETAG | _LINK | _CACHING},
     304: _NOT_MODIFIED | {"headers": _LIST_ETAG | _CACHING},
 }
+CHANGES_LISTED: Final[Responses] = {
+    200: {"description": "The next changes.", "headers": _LIST_ETAG | _CACHING},
+    304: _NOT_MODIFIED | {"headers": _LIST_ETAG | _CACHING},
+}
+BATCH_APPLIED: Final[Responses] = {
+    200: {"description": "All operations were carried out.", "headers": _CACHING}
+}
 SUMMARY_READ: Final[Responses] = {
     200: {"description": "The counts.", "headers": _LIST_ETAG | _CACHING},
     304: _NOT_MODIFIED | {"headers": _LIST_ETAG | _CACHING},
@@ -112,6 +120,7 @@ _EXAMPLE_MEMBERS: Final[dict[int, dict[str, Any]]] = {
             violation({"type": "extra_forbidden", "loc": ("body", "prio")}),
         ]
     },
+    Kind.BATCH_FAILED.status: {"errors": [operation_failure(3, TaskNotFound())]},
     Kind.VERSION_MISMATCH.status: {"current": EXAMPLE_TASK},
 }
 

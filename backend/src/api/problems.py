@@ -19,15 +19,17 @@ from starlette.routing import Match
 
 from src.api.violations import violation
 from src.exceptions import (
+    BatchFailed,
     CursorMismatch,
     DatabaseUnavailable,
     IdempotencyKeyReused,
     TaskError,
+    TokenMismatch,
     UnknownTimeZone,
     VersionMismatch,
 )
 from src.logs import REQUEST_ID
-from src.models.limits import BODY_MAX_BYTES, PROBLEM_MAX_ERRORS
+from src.models.limits import BATCH_BODY_MAX_BYTES, BODY_MAX_BYTES, PROBLEM_MAX_ERRORS
 from src.schemas.problem import PROBLEM_MEDIA_TYPE, Problem
 from src.schemas.task import to_json, to_wire
 
@@ -68,6 +70,11 @@ class Kind(Enum):
     )
     ROUTE_NOT_FOUND = (404, "Route not found", "See /docs for the routes of this API.")
     TASK_NOT_FOUND = (404, "Task not found", "This user has no task with this id.")
+    BATCH_FAILED = (
+        409,
+        "Batch failed",
+        "Nothing was changed. `errors` lists every operation that failed.",
+    )
     METHOD_NOT_ALLOWED = (
         405,
         "Method not allowed",
@@ -76,13 +83,18 @@ class Kind(Enum):
     TASK_DELETED = (
         410,
         "Task deleted",
-        "The task created with this Idempotency-Key was deleted. Use a new key to create another"
-        " one.",
+        "The task was deleted. To create another one, use a new Idempotency-Key or a new id.",
+    )
+    LIST_RESTARTED = (
+        410,
+        "List restarted",
+        "The tasks were lost or restored from a backup after this token was made. Discard your copy"
+        " and start again without `since`.",
     )
     VERSION_MISMATCH = (
         412,
         "Version mismatch",
-        "The task is not at the version in If-Match. `current` is the task as it is now.",
+        "The task is not at the version that you sent. `current` is the task as it is now.",
     )
     TASK_EXISTS = (
         412,
@@ -92,7 +104,8 @@ class Kind(Enum):
     BODY_TOO_LARGE = (
         413,
         "Body too large",
-        f"The body may be at most {BODY_MAX_BYTES} bytes long.",
+        f"The body may be at most {BODY_MAX_BYTES} bytes long, and that of a batch"
+        f" {BATCH_BODY_MAX_BYTES}.",
     )
     UNSUPPORTED_MEDIA_TYPE = (
         415,
@@ -129,6 +142,10 @@ RULES: Final[dict[type[TaskError], tuple[dict[str, str], str]]] = {
     CursorMismatch: (
         {"parameter": "cursor"},
         "does not belong to this list; start again without a cursor",
+    ),
+    TokenMismatch: (
+        {"parameter": "since"},
+        "does not belong to the changes of this user; start again without since",
     ),
     UnknownTimeZone: ({"parameter": "tz"}, "is not known to the database"),
 }
@@ -186,6 +203,19 @@ def problems(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
     return documented
 
 
+def operation_failure(position: int, error: TaskError) -> dict[str, Any]:
+    """Say why an operation of a batch failed, as it would have failed on its own."""
+    kind = Kind[error.code.upper()]
+    current = {"current": to_wire(error.current)} if isinstance(error, VersionMismatch) else {}
+    return {
+        "pointer": f"/operations/{position}",
+        "code": kind.code,
+        "detail": kind.detail,
+        "status": kind.status,
+        **current,
+    }
+
+
 def _response(document: dict[str, Any], headers: dict[str, str] | None) -> Response:
     # A cache may store a 404 or 410 by itself (RFC 9110, section 15.1), for longer than it is true.
     headers = {"Cache-Control": "no-store", **(headers or {})}
@@ -234,6 +264,11 @@ async def _on_version_mismatch(_: Request, error: VersionMismatch) -> Response:
     return problem(Kind[error.code.upper()], headers=headers, current=to_wire(error.current))
 
 
+async def _on_batch_failed(_: Request, error: BatchFailed) -> Response:
+    errors = [operation_failure(*failure) for failure in error.failures.items()]
+    return problem(Kind.BATCH_FAILED, errors=errors)
+
+
 async def _on_database_unavailable(_: Request, error: DatabaseUnavailable) -> Response:
     log.warning("database unavailable: %s", " ".join(str(error).split()))
     return problem(Kind[error.code.upper()], headers={"Retry-After": RETRY_AFTER})
@@ -243,6 +278,7 @@ HANDLERS: Final[dict[type[Exception] | int, Any]] = {
     RequestValidationError: _on_invalid_request,
     StarletteHTTPException: _on_http_exception,
     VersionMismatch: _on_version_mismatch,
+    BatchFailed: _on_batch_failed,
     TaskError: _on_task_error,
     DatabaseUnavailable: _on_database_unavailable,
 }

@@ -13,7 +13,7 @@ All violations of this kind are reported together; those of the values come afte
 import json
 from collections import Counter
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, NoReturn
+from typing import Any, ClassVar, Final, NoReturn
 from urllib.parse import parse_qsl
 
 from fastapi import Request, Response
@@ -35,6 +35,8 @@ _CHARSETS: Final = {"charset=utf-8", 'charset="utf-8"'}
 class StrictRoute(APIRoute):
     """A route that refuses what it does not understand."""
 
+    body_max_bytes: ClassVar[int] = BODY_MAX_BYTES
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
         known = _query_names(self.dependant)
@@ -45,6 +47,7 @@ class StrictRoute(APIRoute):
 
         async def handle_strictly(request: Request) -> Response:
             request = StrictRequest(request.scope, request.receive)
+            request.body_max_bytes = self.body_max_bytes
             violations = _header_violations(request, unsupported)
             if request.scope["query_string"]:
                 violations += _query_violations(request, known)
@@ -60,13 +63,15 @@ class StrictRoute(APIRoute):
 class StrictRequest(Request):
     """A request whose body is read strictly."""
 
+    body_max_bytes = BODY_MAX_BYTES
+
     async def body(self) -> bytes:
         """Read the body. Refuse it if it is too large or has no JSON content type."""
         if not hasattr(self, "_body"):
             chunks = bytearray()
             async for chunk in self.stream():
                 chunks += chunk
-                if len(chunks) > BODY_MAX_BYTES:  # nobody will read the rest
+                if len(chunks) > self.body_max_bytes:  # nobody will read the rest
                     raise RefusedRequest(Kind.BODY_TOO_LARGE, headers={"Connection": "close"})
             if chunks and not self._is_json():
                 raise RefusedRequest(Kind.UNSUPPORTED_MEDIA_TYPE)

@@ -37,9 +37,11 @@ VIOLATIONS: Final = {
     "bool_parsing": ("wrong_type", "must be true or false"),
     "list_type": ("wrong_type", "must be an array"),
     "model_attributes_type": ("wrong_type", "must be an object"),
-    "empty string": ("too_short", "must not be empty"),
+    "empty": ("too_short", "must not be empty"),
     "string_too_short": ("too_short", "must be at least {min_length} characters long"),
     "string_too_long": ("too_long", "must be at most {max_length} characters long"),
+    "union_tag_not_found": ("required", "is required"),
+    "union_tag_invalid": ("not_allowed", "must be one of {expected_tags}"),
     "too_long": ("too_long", "must have at most {max_length} items"),
     USER_ID_PATTERN: (
         "invalid_format",
@@ -66,9 +68,10 @@ VIOLATIONS: Final = {
 
 def violation(found: dict[str, Any]) -> dict[str, str]:
     """Say which rule is broken and where, without the input."""
+    found = {**found, "loc": _location(found)}
     code, detail = VIOLATIONS.get(_type_of(found), ("invalid", "is not valid"))
     context = found.get("ctx", {})
-    source, *path = found["loc"] or ("body",)
+    source, *path = found["loc"]
     return {
         **_place(source, path),
         "code": code.format_map(context),
@@ -76,21 +79,32 @@ def violation(found: dict[str, Any]) -> dict[str, str]:
     }
 
 
+def _location(found: dict[str, Any]) -> tuple[str | int, ...]:
+    """Give the place in the request. In a batch, pydantic also names the kind of the operation."""
+    location: tuple[str | int, ...] = tuple(found["loc"]) or ("body",)
+    if location[:2] != ("body", "operations"):
+        return location
+    if found["type"].startswith("union_tag"):
+        return (*location, "op")
+    return location[:3] + location[4:]
+
+
 def _type_of(found: dict[str, Any]) -> str:
     """Tell apart what is of one type to the framework, but not to the client."""
     kind: str = found["type"]
-    source, *path = found["loc"] or ("body",)
+    source, *path = found["loc"]
     if kind == "string_pattern_mismatch":
         pattern: str = found["ctx"]["pattern"]
         return pattern
     if kind == "missing" and source == "body" and not path:
         return "missing body"
-    if kind == "string_too_short" and found.get("ctx", {}).get("min_length", 1) == 1:
-        return "empty string"
+    if kind in ("string_too_short", "too_short") and found.get("ctx", {}).get("min_length", 1) == 1:
+        return "empty"
     if kind == "extra_forbidden" and source == "query":
         return "unknown parameter"
-    if kind == "extra_forbidden" and source == "body" and path[-1] in READ_ONLY:
-        return "read-only id" if path[-1] == "id" else "read-only field"
+    is_of_task = source == "body" and path[:-1] in ([], ["operations", *path[1:2], "task"])
+    if kind == "extra_forbidden" and is_of_task and path[-1] in READ_ONLY:
+        return "read-only id" if path == ["id"] else "read-only field"
     return kind
 
 

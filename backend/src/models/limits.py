@@ -75,5 +75,11 @@ SEARCH_MAX_LENGTH: Final = 255
 BODY_MAX_BYTES: Final = 256 * 1024
 """Bytes of a request's body."""
 
+BATCH_MAX_OPERATIONS: Final = 100
+"""Operations of a batch."""
+
+BATCH_BODY_MAX_BYTES: Final = 4 * 1024 * 1024
+"""Bytes of the body of a batch."""
+
 PROBLEM_MAX_ERRORS: Final = 20
-"""Violations that one problem names."""
+"""Violations of the rules for requests that one problem names."""

@@ -168,6 +168,14 @@ class TaskRow(NamedTuple):
     updated_at: datetime
 
 
+class Tombstone(NamedTuple):
+    """A deleted task as the statements return it."""
+
+    id: UUID
+    version: int
+    deleted_at: datetime
+
+
 class TaskTombstone(SQLModel, table=True):
     """What remains of a deleted task: its id, the version and the time. Never its content."""
 

@@ -89,6 +89,12 @@ def _drop_duplicates(tags: list[str]) -> list[str]:
     return list(dict.fromkeys(tags))
 
 
+Id = Annotated[
+    UUID,
+    BeforeValidator(parse_uuid),
+    Field(examples=["01981f6e-3c00-7a3b-8a00-000000000001"]),
+]
+
 Title = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=limits.TITLE_MAX_LENGTH),

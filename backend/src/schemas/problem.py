@@ -5,7 +5,7 @@ from typing import Annotated, Final
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from src.models.limits import PROBLEM_MAX_ERRORS
+from src.models.limits import BATCH_MAX_OPERATIONS, PROBLEM_MAX_ERRORS
 from src.schemas.task import Task
 
 PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
@@ -26,6 +26,16 @@ class Violation(BaseModel):
     header: str | SkipJsonSchema[None] = Field(None, description="The name of the header.")
     code: str = Field(description="A stable, machine-readable code.", examples=["too_long"])
     detail: str = Field(description="A human-readable explanation. It may change.")
+    status: int | SkipJsonSchema[None] = Field(
+        None,
+        ge=400,
+        le=599,
+        description="The status that this operation would have had on its own. Only in a batch.",
+        examples=[404],
+    )
+    current: Task | SkipJsonSchema[None] = Field(
+        None, description="The task as it is now, with status 412. Only in a batch."
+    )
 
 
 class Problem(BaseModel):
@@ -43,8 +53,12 @@ class Problem(BaseModel):
         description="The value of the `X-Request-ID` header, also found in the server's log."
     )
     errors: (
-        Annotated[list[Violation], Field(max_length=PROBLEM_MAX_ERRORS)] | SkipJsonSchema[None]
-    ) = Field(None, description=f"The broken rules, at most {PROBLEM_MAX_ERRORS}.")
+        Annotated[list[Violation], Field(max_length=BATCH_MAX_OPERATIONS)] | SkipJsonSchema[None]
+    ) = Field(
+        None,
+        description=f"The broken rules, at most {PROBLEM_MAX_ERRORS}; or all operations of a batch"
+        " that failed.",
+    )
     current: Task | SkipJsonSchema[None] = Field(
         None, description="The task as it is now, with status 412."
     )

@@ -160,6 +160,11 @@ Priorities = Annotated[
     BeforeValidator(_split),
     WithJsonSchema({"type": "string", "pattern": f"^{_PRIORITY}(,{_PRIORITY})*$"}),
 ]
+Limit = Annotated[
+    int,
+    Field(ge=1, le=limits.PAGE_LIMIT_MAX),
+    BeforeValidator(parse_integer),
+]
 AllTags = Annotated[
     list[Tag],
     Field(max_length=limits.TAGS_MAX_COUNT),
@@ -193,14 +198,11 @@ class TaskListQuery(TaskSummaryQuery):
     """Which tasks, in which order, and which page of them. A task must match all filters."""
 
     limit: Annotated[
-        int,
+        Limit,
         Field(
-            ge=1,
-            le=limits.PAGE_LIMIT_MAX,
             description=f"The maximum number of tasks per page: 1 to {limits.PAGE_LIMIT_MAX}.",
             examples=[20],
         ),
-        BeforeValidator(parse_integer),
     ] = limits.PAGE_LIMIT_DEFAULT
     cursor: Annotated[
         str | None,

@@ -126,6 +126,14 @@ class TaskUpdate(_RoundTripBody):
     due_at: DueAt = None
     tags: Tags = _ABSENT
 
+    def to_values(self) -> dict[str, Any]:
+        """Give the fields to set. Setting one due field clears the other."""
+        values = self.model_dump(exclude_unset=True)
+        for due, other in (("due_date", "due_at"), ("due_at", "due_date")):
+            if values.get(due) is not None:
+                values[other] = None
+        return values
+
 
 class TaskCompletion(BaseModel):
     """Whether the task is completed."""
@@ -159,7 +167,7 @@ class Task(BaseModel):
         ge=1,
         description="The version of the task. It increases with each change, and is unique among"
         " the tasks of the user.",
-        examples=[7],
+        examples=[1796235330123456],
     )
     created_at: AwareDatetime = Field(examples=["2026-12-01T09:30:00.000000Z"])
     updated_at: AwareDatetime = Field(examples=["2026-12-02T18:15:30.123456Z"])
@@ -223,14 +231,14 @@ def to_wire(task: TaskRow) -> dict[str, Any]:
         "title": title,
         "description": description,
         "is_completed": is_completed,
-        "completed_at": completed_at and _instant(completed_at),
+        "completed_at": completed_at and instant(completed_at),
         "priority": priority,
         "due_date": due_date,
-        "due_at": due_at and _instant(due_at),
+        "due_at": due_at and instant(due_at),
         "tags": tags,
         "version": version,
-        "created_at": created_at if created_at.microsecond else _instant(created_at),
-        "updated_at": updated_at if updated_at.microsecond else _instant(updated_at),
+        "created_at": created_at if created_at.microsecond else instant(created_at),
+        "updated_at": updated_at if updated_at.microsecond else instant(updated_at),
     }
 
 
@@ -239,7 +247,7 @@ def to_json(value: object) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_UTC_Z)
 
 
-def _instant(at: datetime) -> datetime | str:
+def instant(at: datetime) -> datetime | str:
     """Write a whole second with six digits. orjson does that itself for all other instants."""
     # `isoformat()` would take twice as long.
     return at if at.microsecond else f"{to_json(at)[1:20].decode()}.000000Z"

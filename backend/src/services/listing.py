@@ -20,7 +20,6 @@ from sqlalchemy import (
     Date,
     Enum,
     FromClause,
-    Integer,
     Row,
     Select,
     Text,
@@ -35,7 +34,6 @@ from sqlalchemy import (
     not_,
     or_,
     select,
-    true,
     tuple_,
 )
 from sqlalchemy.dialects.postgresql import BIGINT, INTERVAL, TIMESTAMP
@@ -46,13 +44,19 @@ from src.models.task import INSTANT, TASK_PRIORITY, TaskRow
 from src.schemas.fields import parse_instant, parse_uuid, refuse_nul
 from src.schemas.query import SortKey, TaskListQuery
 from src.services.cursors import decode_cursor, encode_cursor
-from src.services.statements import USER, columns_of, task_lists, task_of, tasks
+from src.services.statements import (
+    LIMIT,
+    SEEN,
+    USER,
+    columns_of,
+    list_version,
+    task_of,
+    tasks,
+    with_list,
+)
 
 _MAX_STATEMENTS: Final = 256
 """How many statements are kept: enough for real clients, and a bound against all others."""
-
-_LIMIT: Final = bindparam("limit", type_=Integer())
-_SEEN: Final = bindparam("versions", type_=ARRAY(BIGINT))
 
 
 class Page(NamedTuple):
@@ -350,12 +354,9 @@ def _list_tasks(
     known before the scan starts.
     """
     columns = sort_columns(sort)
-    version = func.coalesce(
-        select(task_lists.c.version).where(task_lists.c.user_id == USER).scalar_subquery(), 0
-    )
     matching = [
         tasks.c.user_id == USER,
-        version != all_(_SEEN),
+        list_version != all_(SEEN),
         *(_FILTERS[key] for key in sorted(filters)),
     ]
     of_page = [] if after is None else [_follows(columns, after)]
@@ -366,7 +367,7 @@ def _list_tasks(
         select(*shown)
         .where(*matching, *of_page)
         .order_by(*(column.order(column.value) for column in columns))
-        .limit(_LIMIT + 1)  # one more than is shown tells whether there is a next page
+        .limit(LIMIT + 1)  # one more than is shown tells whether there is a next page
         .subquery("page")
     )
     total = (
@@ -374,11 +375,8 @@ def _list_tasks(
         if include_total
         else literal_column("NULL::bigint", BIGINT)
     )
-    head = select(version.label("list_version"), total.label("total")).subquery("head")
-    return (
-        select(page, head)
-        .select_from(head.outerjoin(page, true()))
-        .order_by(*(column.order(_in(page, column)) for column in columns))
+    return with_list(page, total.label("total")).order_by(
+        *(column.order(_in(page, column)) for column in columns)
     )
 
 

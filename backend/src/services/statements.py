@@ -18,6 +18,7 @@ from sqlalchemy import (
     CTE,
     ColumnElement,
     FromClause,
+    Integer,
     LargeBinary,
     Row,
     Select,
@@ -32,7 +33,9 @@ from sqlalchemy import (
     extract,
     false,
     func,
+    null,
     select,
+    true,
     type_coerce,
     union_all,
     update,
@@ -41,7 +44,16 @@ from sqlalchemy.dialects.postgresql import BIGINT
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.types import NullType, TypeEngine
 
-from src.models.task import INSTANT, TASK_PRIORITY, USER_ID, Task, TaskList, TaskRow, TaskTombstone
+from src.models.task import (
+    INSTANT,
+    TASK_PRIORITY,
+    USER_ID,
+    Task,
+    TaskList,
+    TaskRow,
+    TaskTombstone,
+    Tombstone,
+)
 from src.schemas.task import TaskReplace
 
 tasks: Final = Task.__table__  # type: ignore[attr-defined]  # SQLModel does not declare it
@@ -51,7 +63,13 @@ task_tombstones: Final = TaskTombstone.__table__  # type: ignore[attr-defined]  
 # No parameter is named like a column: SQLAlchemy would take it for a value to be set.
 USER: Final = bindparam("the_user", type_=USER_ID)
 TASK: Final = bindparam("the_task", type_=Uuid())
-_VERSIONS: Final = bindparam("versions", type_=ARRAY(BIGINT))
+LIMIT: Final = bindparam("limit", type_=Integer())
+SEEN: Final = bindparam("versions", type_=ARRAY(BIGINT))
+"""The versions that the client has seen."""
+list_version: Final = func.coalesce(
+    select(task_lists.c.version).where(task_lists.c.user_id == USER).scalar_subquery(), 0
+)
+"""The version of the user's latest change; 0 if there was none."""
 # PostgreSQL takes an untyped parameter for text.
 _FINGERPRINT: Final = cast(bindparam("the_fingerprint", type_=LargeBinary()), LargeBinary())
 
@@ -77,6 +95,30 @@ def columns_of(task: FromClause) -> list[ColumnElement[Any]]:
 def task_of(row: Row[Any]) -> TaskRow:
     """Give the task of a row whose first columns are those of `columns_of`."""
     return TaskRow._make(row[: len(TaskRow._fields)])
+
+
+def tombstone_of(row: Row[Any]) -> Tombstone:
+    """Give the tombstone of a row of `columns_of_tombstone`."""
+    return Tombstone(row.id, row.version, row.deleted_at)
+
+
+def columns_of_tombstone() -> list[ColumnElement[Any]]:
+    """Select a tombstone with the columns of a `TaskRow`, for a UNION; most of them are null."""
+    return [
+        task_tombstones.c[name]
+        if name in task_tombstones.c
+        else cast(null(), tasks.c[name].type).label(name)
+        for name in TaskRow._fields
+    ]
+
+
+def with_list(page: FromClause, *more: ColumnElement[Any]) -> Select[Any]:
+    """Select a page and, in each row, the version of the list and what `more` it is asked for.
+
+    An empty page is one row without an id.
+    """
+    head = select(list_version.label("list_version"), *more).subquery("head")
+    return select(page, head).select_from(head.outerjoin(page, true()))
 
 
 def _new_value(field: str) -> ColumnElement[Any]:
@@ -115,7 +157,7 @@ def _next_version(*conditions: ColumnElement[bool]) -> CTE:
 def _target(*, is_conditional: bool) -> list[ColumnElement[bool]]:
     """Match the task; if `is_conditional`, only at one of the given versions."""
     is_task = [tasks.c.user_id == USER, tasks.c.id == TASK]
-    return [*is_task, tasks.c.version == any_(_VERSIONS)] if is_conditional else is_task
+    return [*is_task, tasks.c.version == any_(SEEN)] if is_conditional else is_task
 
 
 # Reading and changing a task

@@ -4,7 +4,7 @@ They know no HTTP. Every failure is one of `src.exceptions`. A task that belongs
 was deleted or never existed is `TaskNotFound`, always the same.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, NoReturn
 from uuid import UUID
@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlmodel.ext.asyncio.session import AsyncSession
 from uuid6 import uuid7
 
-from src.database import Effect, Outcome, run
+from src.database import Effect, Outcome, run, transaction
 from src.exceptions import (
     IdempotencyKeyReused,
     TaskDeleted,
@@ -25,9 +25,13 @@ from src.exceptions import (
     VersionMismatch,
 )
 from src.models.task import TaskRow
+from src.schemas.batch import Operation, is_conditional
+from src.schemas.changes import ChangesQuery
 from src.schemas.query import TaskListQuery
 from src.schemas.task import TaskCreate, TaskReplace, TaskSummary, TaskUpdate
-from src.services import listing, statements
+from src.services import batch, listing, statements
+from src.services.batch import Result
+from src.services.changes import BEGINNING, LIST_CHANGES, Changes, changes_of, read_token
 from src.services.idempotency import fingerprint_of, task_id_of
 from src.services.listing import Page
 
@@ -78,6 +82,55 @@ async def list_tasks(
     statement, parameters = listing.list_tasks(user_id, query, now=now, seen=seen)
     outcome = await _run_with_zone(session, statement, parameters)
     return listing.page_of(outcome.rows, user_id, query)
+
+
+async def list_changes(
+    session: AsyncSession,
+    user_id: str,
+    query: ChangesQuery,
+    *,
+    seen: frozenset[int] = frozenset(),
+) -> Changes:
+    """Read the next changes and deletions since a token: each task once, as it is now.
+
+    If the list is at one of the versions in `seen`, there are none.
+
+    Raises:
+        TokenMismatch: the token belongs to another user.
+        ListRestarted: the token is of a list that was lost, or replaced by an older copy.
+    """
+    since = BEGINNING if query.since is None else read_token(query.since, user_id)
+    parameters = {
+        "the_user": user_id,
+        "since": since,
+        "limit": query.limit,
+        "versions": list(seen),
+    }
+    outcome = await run(session, LIST_CHANGES, parameters, Effect.READ)
+    return changes_of(outcome.rows, user_id, since=since, limit=query.limit)
+
+
+async def apply_batch(
+    session: AsyncSession, user_id: str, operations: Sequence[Operation]
+) -> list[Result]:
+    """Carry out all operations in their order, or none of them.
+
+    If the list changes between reading and writing, the batch is worked out again, in a transaction
+    that holds the list's lock.
+
+    Raises:
+        BatchFailed: some of the operations cannot be carried out.
+    """
+    operations = batch.with_ids(operations)
+    results = await _try_batch(session, user_id, operations)
+    if results is not None:
+        return results
+    async with transaction(session):
+        await run(session, batch.LOCK_LIST, {"the_user": user_id}, Effect.READ)
+        results = await _try_batch(session, user_id, operations)
+    if results is None:  # pragma: no cover — nobody else can change a list that is locked
+        raise AssertionError
+    return results
 
 
 async def get_summary(
@@ -147,21 +200,16 @@ async def update_task(
 ) -> TaskRow:
     """Merge `changes` into the task (RFC 7396). An empty patch writes nothing.
 
-    A task is due on a day or at an instant, so setting one clears the other.
-
     Raises:
         TaskNotFound: the user has no such task.
         VersionMismatch: the task is at none of the versions in `if_match`.
     """
-    values = changes.model_dump(exclude_unset=True)
+    values = changes.to_values()
     if not values:
         task = await get_task(session, user_id, task_id)
         if if_match is not None and task.version not in if_match:
             raise VersionMismatch(task)
         return task
-    for due, other in (("due_date", "due_at"), ("due_at", "due_date")):
-        if values.get(due) is not None:
-            values[other] = None
     return await _set_fields(session, user_id, task_id, values, if_match)
 
 
@@ -207,6 +255,26 @@ async def delete_task(
     # If an earlier attempt may have deleted it, finding nothing is success.
     if not deleted.rows and not deleted.may_have_run_before:
         await _raise_no_match(session, parameters, if_match)
+
+
+async def _try_batch(
+    session: AsyncSession, user_id: str, operations: list[Operation]
+) -> list[Result] | None:
+    """Read, work out and write a batch. None if the list has changed in between."""
+    ids = [operation.id for operation in operations]
+    read = await run(session, batch.READ_BATCH, {"the_user": user_id, "ids": ids}, Effect.READ)
+    plan = batch.Plan(read.rows)
+    results = plan.run(user_id, operations)
+    if plan.is_empty:
+        return results
+    written = await run(
+        session,
+        batch.WRITE_BATCH,
+        {"the_user": user_id, **plan.parameters()},
+        # Sent again, an operation on a version would conflict with its first attempt.
+        Effect.NOT_REPEATABLE if any(map(is_conditional, operations)) else Effect.IDEMPOTENT,
+    )
+    return results if written.rows else None
 
 
 async def _create_by_key(

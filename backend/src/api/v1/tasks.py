@@ -12,6 +12,7 @@ from src.api.etags import (
     IfMatch,
     IfNoneMatch,
     IfNoneMatchAny,
+    changes_response,
     created_response,
     list_response,
     summary_response,
@@ -20,6 +21,7 @@ from src.api.etags import (
 )
 from src.api.openapi import (
     BODY,
+    CHANGES_LISTED,
     SUMMARY_READ,
     TASK_CREATED,
     TASK_DELETED,
@@ -32,6 +34,7 @@ from src.api.openapi import (
 )
 from src.api.problems import Kind, problems
 from src.api.strict import MERGE_PATCH, StrictRoute
+from src.schemas.changes import ChangesQuery, TaskChanges
 from src.schemas.query import TaskListQuery, TaskSummaryQuery
 from src.schemas.task import (
     Task,
@@ -106,6 +109,29 @@ async def list_tasks(
     seen = versions_in(if_none_match)
     page = await todo_service.list_tasks(session, user_id, query, now=now, seen=seen)
     return list_response(page, seen=if_none_match, next_url=_next_url(request, page.next_cursor))
+
+
+@router.get(
+    "/changes",
+    response_model=TaskChanges,
+    responses=CHANGES_LISTED | problems(Kind.LIST_RESTARTED, Kind.DATABASE_UNAVAILABLE),
+)
+async def list_changes(
+    session: SessionDep,
+    user_id: UserId,
+    query: Annotated[ChangesQuery, Query()],
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """List what changed since you last asked: every change and every deletion, each task once.
+
+    Start without `since`: you get all tasks. Then ask again with the `next` of the last answer, at
+    once while `has_more` is true. Apply each answer to your copy: store the tasks in `changed`,
+    remove those in `deleted`. On 410, discard your copy and start again.
+    """
+    changes = await todo_service.list_changes(
+        session, user_id, query, seen=versions_in(if_none_match)
+    )
+    return changes_response(changes, seen=if_none_match)
 
 
 @router.get(

@@ -1,0 +1,113 @@
+"""A batch: several operations that are carried out all or none."""
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from src.models import limits
+from src.schemas.changes import DeletedTask
+from src.schemas.fields import Id, IsCompleted
+from src.schemas.task import Task, TaskCreate, TaskUpdate
+
+_ABSENT: Final[Any] = None
+
+
+def _describe(schema: dict[str, Any]) -> None:
+    """Leave out the defaults: what is absent is not null."""
+    for field in schema["properties"].values():
+        field.pop("default", None)
+
+
+class _Operation(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra=_describe)
+
+
+class _OnVersion(_Operation):
+    """An operation on a task that exists, perhaps only if the task has not changed."""
+
+    id: Id
+    if_version: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="The `version` of the task as you last saw it. If the task has changed"
+            " since then, the operation fails. Without it, the last writer wins. An earlier"
+            " operation of the same batch changes the version, too.",
+            examples=[1796235330123456],
+        ),
+    ] = _ABSENT
+
+
+class CreateOperation(_Operation):
+    """Create a task.
+
+    With an `id`, the operation can be repeated: if the task exists and was created with the same
+    content, nothing is written.
+    """
+
+    op: Literal["create"]
+    task: TaskCreate
+    id: Annotated[
+        Id,
+        Field(
+            description="The id of the new task, such as a new UUID. Without it, the server chooses"
+            " one, and a batch that is sent again creates a second task."
+        ),
+    ] = _ABSENT
+
+
+class UpdateOperation(_OnVersion):
+    """Change some fields of a task, as `PATCH` does."""
+
+    op: Literal["update"]
+    changes: TaskUpdate
+
+
+class CompleteOperation(_OnVersion):
+    """Complete a task, or reopen it."""
+
+    op: Literal["complete"]
+    is_completed: IsCompleted = Field(examples=[True])
+
+
+class DeleteOperation(_OnVersion):
+    """Delete a task permanently. If it was deleted before, nothing is written."""
+
+    op: Literal["delete"]
+
+
+Operation = CreateOperation | UpdateOperation | CompleteOperation | DeleteOperation
+
+
+def is_conditional(operation: Operation) -> bool:
+    """Tell whether the operation depends on the version of its task."""
+    return not isinstance(operation, CreateOperation) and operation.if_version is not None
+
+
+class TaskBatch(BaseModel):
+    """Operations, which are carried out in their order."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    operations: Annotated[
+        list[Annotated[Operation, Field(discriminator="op")]],
+        Field(min_length=1, max_length=limits.BATCH_MAX_OPERATIONS),
+    ]
+
+
+class OperationResult(BaseModel):
+    """The result of one operation: `task`, or `deleted` if `op` is `delete`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    op: Literal["create", "update", "complete", "delete"]
+    task: Task | None = Field(description="The task as this operation left it.")
+    deleted: DeletedTask | None = Field(description="What remains of the task.")
+
+
+class TaskBatchResult(BaseModel):
+    """The results, in the order of the operations."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    results: list[OperationResult]

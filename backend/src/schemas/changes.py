@@ -1,0 +1,74 @@
+"""What changed since a client last asked: the query and the answer."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from src.models import limits
+from src.models.task import Tombstone
+from src.schemas.query import Limit
+from src.schemas.task import Task, instant
+
+
+class ChangesQuery(BaseModel):
+    """Since when, and how much at a time."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    since: Annotated[
+        str | None,
+        Field(
+            description="The `next` of the previous answer. Without it, the answer starts with"
+            " everything that exists. It never expires.",
+            examples=["kmcPTiE_Z1HuWzE3OTU2NjQwMDAxMjM0NTZd"],
+        ),
+    ] = None
+    limit: Annotated[
+        Limit,
+        Field(
+            description="The maximum number of tasks and deletions per answer: 1 to"
+            f" {limits.PAGE_LIMIT_MAX}.",
+            examples=[500],
+        ),
+    ] = limits.PAGE_LIMIT_DEFAULT
+
+
+class DeletedTask(BaseModel):
+    """What remains of a deleted task."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: UUID = Field(examples=["01981f6e-3c00-7a3b-8a00-000000000001"])
+    version: int = Field(
+        ge=1, description="The version of the deletion.", examples=[1796235330123457]
+    )
+    deleted_at: AwareDatetime = Field(examples=["2026-12-02T18:15:30.123456Z"])
+
+
+class TaskChanges(BaseModel):
+    """What changed: each task once, as it is now."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    changed: list[Task] = Field(
+        description="The tasks that were created or changed, in the order of their versions."
+    )
+    deleted: list[DeletedTask] = Field(
+        description="The tasks that were deleted, in the order of their versions. You may never"
+        " have seen some of them."
+    )
+    next: str = Field(description="The `since` for your next request. Store it with your copy.")
+    has_more: bool = Field(
+        description="Whether there are more changes now. If false, your copy is complete: it is the"
+        " list as it was when the server answered."
+    )
+
+
+def deleted_to_wire(deleted: Tombstone) -> dict[str, Any]:
+    """Give the JSON object of a deleted task, for `to_json`."""
+    return {
+        "id": deleted.id,
+        "version": deleted.version,
+        "deleted_at": instant(deleted.deleted_at),
+    }

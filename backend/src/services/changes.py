@@ -1,0 +1,130 @@
+"""What changed in a user's list since a client last asked.
+
+A token names a version: the client has seen every change up to it. Versions follow the order of the
+commits, so a statement that sees one change sees all earlier ones, and nothing is ever skipped.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import Row, Select, all_, bindparam, cast, func, null, select, union_all
+from sqlalchemy.dialects.postgresql import BIGINT
+
+from src.exceptions import CursorMismatch, ListRestarted, TokenMismatch
+from src.models.task import INSTANT, TaskRow, Tombstone
+from src.services.cursors import decode_cursor, encode_cursor
+from src.services.statements import (
+    LIMIT,
+    SEEN,
+    USER,
+    columns_of,
+    columns_of_tombstone,
+    list_version,
+    task_lists,
+    task_of,
+    task_tombstones,
+    tasks,
+    tombstone_of,
+    with_list,
+)
+
+BEGINNING: Final = 0
+"""The version before all changes: who has seen only this has nothing."""
+
+_MAX_VERSION: Final = 2**63 - 1
+_SINCE: Final = bindparam("since", type_=BIGINT)
+_QUERY: Final = "changes"  # no list has this identity: theirs are JSON objects
+
+
+class Changes(NamedTuple):
+    """The next changes, in the order of their versions; `version` is that of the whole list."""
+
+    version: int
+    changed: list[TaskRow]
+    deleted: list[Tombstone]
+    next: str
+    has_more: bool
+
+
+def read_token(token: str, user_id: str) -> int:
+    """Give the version in a token. Anybody can make a token, so it may hold anything.
+
+    Raises:
+        TokenMismatch: the token is damaged, or was made for another user.
+    """
+    try:
+        keys = decode_cursor(token, user_id=user_id, query=_QUERY)
+    except CursorMismatch:
+        raise TokenMismatch from None
+    match keys:
+        case [version] if type(version) is int and BEGINNING <= version <= _MAX_VERSION:
+            return version
+    raise TokenMismatch
+
+
+def changes_of(rows: Sequence[Row[Any]], user_id: str, *, since: int, limit: int) -> Changes:
+    """Make the answer of the rows of the statement: at least one; if there are more, one more.
+
+    Raises:
+        ListRestarted: there are versions that the client has seen and this list never had.
+    """
+    version, first_version = rows[0].list_version, rows[0].first_version
+    if since != BEGINNING and not first_version <= since <= version:
+        raise ListRestarted
+    shown = rows[:limit] if rows[0].id is not None else []
+    has_more = len(rows) > limit
+    reached = shown[-1].version if has_more else version
+    return Changes(
+        version,
+        [task_of(row) for row in shown if row.deleted_at is None],
+        [tombstone_of(row) for row in shown if row.deleted_at is not None],
+        encode_cursor([reached], user_id=user_id, query=_QUERY),
+        has_more,
+    )
+
+
+def _list_changes() -> Select[Any]:
+    """Read the next changes after a version. For a client that has `seen` the list, none is read.
+
+    A task that was deleted and created again can still have its tombstone, if the two overlapped:
+    the higher version is the truth.
+    """
+    fresh = list_version != all_(SEEN)
+    changed = (
+        select(*columns_of(tasks), cast(null(), INSTANT).label("deleted_at"))
+        .where(tasks.c.user_id == USER, tasks.c.version > _SINCE, fresh)
+        .order_by(tasks.c.version)
+        .limit(LIMIT + 1)
+    )
+    again = tasks.alias("again")
+    is_back = (
+        select(again.c.id)
+        .where(
+            again.c.user_id == USER,
+            again.c.id == task_tombstones.c.id,
+            again.c.version > task_tombstones.c.version,
+        )
+        .correlate(task_tombstones)
+        .exists()
+    )
+    deleted = (
+        select(*columns_of_tombstone(), task_tombstones.c.deleted_at)
+        .where(
+            task_tombstones.c.user_id == USER,
+            task_tombstones.c.version > _SINCE,
+            _SINCE > BEGINNING,  # who has nothing needs no deletions
+            fresh,
+            ~is_back,
+        )
+        .order_by(task_tombstones.c.version)
+        .limit(LIMIT + 1)
+    )
+    union = union_all(changed, deleted).subquery("union")
+    page = select(union).order_by(union.c.version).limit(LIMIT + 1).subquery("page")
+    first_version = func.coalesce(
+        select(task_lists.c.first_version).where(task_lists.c.user_id == USER).scalar_subquery(), 0
+    )
+    return with_list(page, first_version.label("first_version")).order_by(page.c.version)
+
+
+LIST_CHANGES: Final = _list_changes()
