@@ -1,5 +1,6 @@
-"""The command line of what is deployed: `python -m src serve` and `python -m src migrate`."""
+"""The command line of what is deployed: `python -m src serve`, `migrate` and `restored`."""
 
+import asyncio
 import signal
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,9 @@ from uvicorn.supervisors import Multiprocess
 
 from src import __version__, logs, revisions
 from src.config import Settings
+from src.database import Effect, create_database, run
+from src.exceptions import DatabaseUnavailable
+from src.services.changes import RESTART_LISTS
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -49,6 +53,28 @@ def migrate_command() -> None:
     """Bring the database to the newest migration. Uses DATABASE_URL_UNPOOLED if it is set."""
     with errors_in_one_line():
         migrate(Settings())
+
+
+@app.command("restored")
+def restored_command() -> None:
+    """Run this once after you restored the database from a backup, before you serve.
+
+    Clients that have seen newer tasks than those of the backup then start again.
+    """
+    with errors_in_one_line():
+        count = asyncio.run(restart_lists(Settings()))
+        print(f"{count} lists restarted: clients that ask for their changes start again")
+
+
+async def restart_lists(settings: Settings) -> int:
+    """Let every list start again at the present time; give their number."""
+    database = create_database(settings)
+    try:
+        async with database.session() as session:
+            restarted = await run(session, RESTART_LISTS, {}, Effect.IDEMPOTENT)
+    finally:
+        await database.engine.dispose()
+    return len(restarted.rows)
 
 
 def migrate(settings: Settings) -> None:
@@ -139,6 +165,8 @@ def errors_in_one_line() -> Iterator[None]:
         give_up(*map(_setting_at_fault, error.errors()))
     except DBAPIError as error:
         give_up(f"the database cannot be used: {error.orig}")
+    except DatabaseUnavailable as error:
+        give_up(f"the database cannot be used: {error}")
     except CommandError as error:
         give_up(f"the database is at a migration that this version does not know: {error}")
     except KeyboardInterrupt:

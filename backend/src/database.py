@@ -30,6 +30,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from sqlmodel import Session as SyncSession
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from src.config import Settings
 from src.exceptions import DatabaseUnavailable, OutcomeUnknown
 
 STATEMENT_TIMEOUT: Final = 6.0
@@ -253,6 +254,18 @@ class Database:
         if {"auto": is_direct, "always": True, "never": False}[self._prepare_statements]:
             connection.prepare_threshold = _PREPARE_THRESHOLD
         return connection
+
+
+def create_database(settings: Settings) -> Database:
+    """Build the database for these settings. It opens no connection before it needs one."""
+    return Database(
+        settings.database_url.get_secret_value(),
+        pool_size=settings.db_pool_size,
+        max_waiting=settings.db_pool_max_waiting,
+        timeout=settings.db_pool_timeout,
+        connect_timeout=settings.db_connect_timeout,
+        prepare_statements=settings.db_prepare_statements,
+    )
 
 
 async def _open(connection: psycopg.AsyncConnection[Any]) -> int:

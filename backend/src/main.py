@@ -12,7 +12,7 @@ from src.api import health, openapi, problems
 from src.api.middleware import CORS, HTTPRules, RequestContext, UnexpectedErrors
 from src.api.v1 import batch, tasks
 from src.config import Settings
-from src.database import Database
+from src.database import create_database
 
 _EXPOSED_HEADERS: Final = (
     "ETag",
@@ -28,14 +28,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the application for these settings; by default, for those of the environment."""
     settings = settings or Settings()
     logs.configure(settings)
-    database = Database(
-        settings.database_url.get_secret_value(),
-        pool_size=settings.db_pool_size,
-        max_waiting=settings.db_pool_max_waiting,
-        timeout=settings.db_pool_timeout,
-        connect_timeout=settings.db_connect_timeout,
-        prepare_statements=settings.db_prepare_statements,
-    )
+    database = create_database(settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -7,7 +7,7 @@ commits, so a statement that sees one change sees all earlier ones, and nothing 
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Row, Select, all_, bindparam, cast, func, null, select, union_all
+from sqlalchemy import Row, Select, all_, bindparam, cast, func, null, select, union_all, update
 from sqlalchemy.dialects.postgresql import BIGINT
 
 from src.exceptions import CursorMismatch, ListRestarted, TokenMismatch
@@ -17,6 +17,7 @@ from src.services.statements import (
     LIMIT,
     SEEN,
     USER,
+    clock_at,
     columns_of,
     columns_of_tombstone,
     list_version,
@@ -128,3 +129,12 @@ def _list_changes() -> Select[Any]:
 
 
 LIST_CHANGES: Final = _list_changes()
+
+_restart: Final = func.greatest(task_lists.c.version + 1, clock_at(func.now()))
+
+RESTART_LISTS: Final = (
+    update(task_lists)
+    .values(version=_restart, first_version=_restart)
+    .returning(task_lists.c.version)
+)
+"""Let the lists of all users begin with a new version, so that no earlier token is valid."""

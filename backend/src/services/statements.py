@@ -128,6 +128,11 @@ def _new_value(field: str) -> ColumnElement[Any]:
     return cast(value, TASK_PRIORITY) if field == "priority" else value
 
 
+def clock_at(time: ColumnElement[Any]) -> ColumnElement[int]:
+    """Give a time in microseconds since 1970: what versions are made of."""
+    return cast(extract("epoch", time) * 1_000_000, BIGINT)
+
+
 def _next_version(*conditions: ColumnElement[bool]) -> CTE:
     """Take the user's next version, and the time, if the conditions hold.
 
@@ -135,7 +140,7 @@ def _next_version(*conditions: ColumnElement[bool]) -> CTE:
     (ADR 0019). The time of the change is read once the counter is locked, so the times of a user's
     changes are in the order of their versions.
     """
-    clock = select(cast(extract("epoch", func.clock_timestamp()) * 1_000_000, BIGINT).label("time"))
+    clock = select(clock_at(func.clock_timestamp()).label("time"))  # volatile: evaluated once
     first = clock.subquery("clock").c.time
     insertion = upsert(task_lists).from_select(
         ["user_id", "version", "first_version"], select(USER, first, first).where(*conditions)
