@@ -4,6 +4,8 @@ from http import HTTPStatus
 
 import httpx
 
+from src.schemas.batch import TaskBatchResult
+from src.schemas.changes import TaskChanges
 from src.schemas.problem import PROBLEM_MEDIA_TYPE, Problem
 from src.schemas.task import Task, TaskPage, TaskSummary
 
@@ -39,6 +41,12 @@ def check_tasks(answer: httpx.Response) -> None:
     if answer.request.url.path.endswith("/summary"):
         TaskSummary.model_validate_json(answer.content)
         assert answer.headers["etag"].startswith('W/"')
+    elif answer.request.url.path.endswith("/changes"):
+        TaskChanges.model_validate_json(answer.content)
+        assert answer.headers["etag"].startswith('W/"')
+    elif answer.request.url.path.endswith("/batch"):
+        TaskBatchResult.model_validate_json(answer.content)
+        assert "etag" not in answer.headers
     elif "items" in answer.json():
         page = TaskPage.model_validate_json(answer.content)
         assert answer.headers["etag"].startswith('W/"')

@@ -31,8 +31,8 @@ class _OnVersion(_Operation):
         Field(
             ge=1,
             description="The `version` of the task as you last saw it. If the task has changed"
-            " since then, the operation fails. Without it, the last writer wins. An earlier"
-            " operation of the same batch changes the version, too.",
+            " since then, the operation fails; changes by the same batch do not count. Without"
+            " `if_version`, the last writer wins.",
             examples=[1796235330123456],
         ),
     ] = _ABSENT

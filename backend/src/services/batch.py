@@ -90,6 +90,7 @@ class Plan:
         self._first_version = self.version + 1
         found = [row for row in rows if row.id is not None]
         self._tasks = {row.id: task_of(row) for row in found if not row.deleted_at}
+        self._before = dict(self._tasks)
         self._tombstones = {row.id: tombstone_of(row) for row in found if row.deleted_at}
         self._fingerprints = {row.id: row.request_hash for row in found if not row.deleted_at}
         self._changed: dict[UUID, None] = {}  # in order, each once
@@ -155,7 +156,7 @@ class Plan:
                 getattr(existing, name) == value for name, value in fields.items()
             )
             if not is_same:
-                raise TaskExists(existing)
+                raise TaskExists(self._before.get(id_, existing))
             return existing
         # Sent again, a batch must not undo what somebody has deleted since. But it may create a
         # task that it deletes again.
@@ -191,10 +192,11 @@ class Plan:
 
     def _existing(self, id_: UUID, if_version: int | None) -> TaskRow:
         task = self._tasks.get(id_)
-        if task is None:
+        before = self._before.get(id_)
+        if task is None or (before is None and if_version is not None):
             raise TaskNotFound
-        if if_version is not None and task.version != if_version:
-            raise VersionMismatch(task)
+        if before is not None and if_version not in (None, before.version):
+            raise VersionMismatch(before)
         return task
 
     def _write(self, task: TaskRow) -> TaskRow:
