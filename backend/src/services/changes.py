@@ -34,7 +34,8 @@ BEGINNING: Final = 0
 
 _MAX_VERSION: Final = 2**63 - 1
 _SINCE: Final = bindparam("since", type_=BIGINT)
-_QUERY: Final = "changes"  # no list has this identity: theirs are JSON objects
+TOKENS: Final = "changes"
+"""What tokens are bound to, as cursors are to their list. The identity of a list is JSON."""
 
 
 class Changes(NamedTuple):
@@ -54,7 +55,7 @@ def read_token(token: str, user_id: str) -> int:
         TokenMismatch: the token is damaged, or was made for another user.
     """
     try:
-        keys = decode_cursor(token, user_id=user_id, query=_QUERY)
+        keys = decode_cursor(token, user_id=user_id, query=TOKENS)
     except CursorMismatch:
         raise TokenMismatch from None
     match keys:
@@ -79,7 +80,7 @@ def changes_of(rows: Sequence[Row[Any]], user_id: str, *, since: int, limit: int
         version,
         [task_of(row) for row in shown if row.deleted_at is None],
         [tombstone_of(row) for row in shown if row.deleted_at is not None],
-        encode_cursor([reached], user_id=user_id, query=_QUERY),
+        encode_cursor([reached], user_id=user_id, query=TOKENS),
         has_more,
     )
 

@@ -1,5 +1,8 @@
 """A client that was away asks one question and learns every change and every deletion."""
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import httpx
@@ -7,9 +10,12 @@ import psycopg
 import pytest
 
 from src.api.problems import Kind
-from src.services.changes import _QUERY as QUERY
+from src.config import ROOT
+from src.main import create_app
+from src.services.changes import TOKENS
 from src.services.cursors import encode_cursor
 from tests.builders import NEW, REPLACEMENT, create, path_of, problem, tasks_of
+from tests.conftest import BASE_URL, make_settings
 
 pytestmark = pytest.mark.anyio
 
@@ -31,6 +37,18 @@ async def token(client: httpx.AsyncClient, user: str) -> str:
     found = await changes(client, user)
     assert not found["has_more"]
     return str(found["next"])
+
+
+def run_restored(database_url: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "src", "restored"],
+        cwd=ROOT / "backend",
+        env={**os.environ, "DATABASE_URL": database_url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 def execute(database_url: str, statement: str, user: str) -> None:
@@ -210,7 +228,7 @@ class TestAToken:
     async def test_that_somebody_made_up_is_refused(
         self, client: httpx.AsyncClient, user: str, keys: Any
     ) -> None:
-        made_up = encode_cursor(keys, user_id=user, query=QUERY)
+        made_up = encode_cursor(keys, user_id=user, query=TOKENS)
 
         answer = await client.get(f"{tasks_of(user)}/changes", params={"since": made_up})
 
@@ -276,6 +294,39 @@ class TestAListThatRestarted:
 
         assert lost.json() == problem(lost, Kind.LIST_RESTARTED)
         assert kept.status_code == 200
+
+    async def test_is_every_list_after_the_command_restored(
+        self, user: str, other_user: str, database_url: str
+    ) -> None:
+        app = create_app(make_settings(database_url))
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE_URL) as client,
+        ):
+            tasks = [await create(client, name) for name in (user, other_user)]
+            tokens = [await token(client, name) for name in (user, other_user)]
+
+            done = run_restored(database_url)
+
+            for name, since in zip((user, other_user), tokens, strict=True):
+                answer = await client.get(f"{tasks_of(name)}/changes", params={"since": since})
+                assert answer.json() == problem(answer, Kind.LIST_RESTARTED)
+            assert (await changes(client, user))["changed"] == [tasks[0]]
+            since = await token(client, user)
+            new = await create(client, user)
+            assert (await changes(client, user, since=since))["changed"] == [new]
+        assert (done.returncode, done.stdout, done.stderr) == (
+            0,
+            "2 lists restarted: clients that ask for their changes start again\n",
+            "",
+        )
+
+    def test_needs_a_database_to_restart(self) -> None:
+        done = run_restored("postgresql://127.0.0.1:1/nowhere")
+
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("task-api: the database cannot be used: ")
+        assert done.stderr.count("\n") == 1
 
     @pytest.mark.requirement("FR-078")
     async def test_never_uses_a_version_again(

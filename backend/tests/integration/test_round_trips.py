@@ -1,7 +1,7 @@
 """What a request costs, counted on the wire between the app and PostgreSQL.
 
-A request costs one round trip: Parse, Bind, Describe, Execute and Sync go out in one flight,
-and nothing else does - no BEGIN, no COMMIT, no ping, no reading back.
+A request other than a batch costs one round trip: Parse, Bind, Describe, Execute and Sync go out
+in one flight, and nothing else does - no BEGIN, no COMMIT, no ping, no reading back.
 
 psycopg prepares a statement on a connection once it has been used there five times. To prepare
 it costs one flight more, once for each connection and statement; from then on the flight is
@@ -17,9 +17,14 @@ from urllib.parse import parse_qsl
 from uuid import uuid4
 
 import httpx
+import psycopg
 import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine, ExecutionContext
 
 from src.schemas.query import TaskListQuery
+from src.services.batch import WRITE_BATCH
+from src.services.changes import TOKENS
 from src.services.cursors import encode_cursor
 from tests.builders import NEW, NO_TASK, REPLACEMENT, Operation, each, send
 from tests.processes import serving, until
@@ -55,6 +60,11 @@ SUCCESSES: Final = {
     "list what is due and known": expect(304, "GET", "?due=none", None, {"If-None-Match": "*"}),
     "count": expect(200, "GET", "/summary?tz=Asia/Kathmandu"),
     "count what is known": expect(304, "GET", "/summary", None, {"If-None-Match": "*"}),
+    "list all changes": expect(200, "GET", "/changes"),
+    "list changes": expect(200, "GET", "/changes?since={since}&limit=1"),
+    "list changes that are known": expect(
+        304, "GET", "/changes", None, {"If-None-Match": "{list_tag}"}
+    ),
     "get": expect(200, "GET"),
     "get what is known": expect(304, "GET", headers={"If-None-Match": '"{version}"'}),
     "replace": expect(200, "PUT", body=REPLACEMENT),
@@ -114,12 +124,14 @@ class Counter(NamedTuple):
             )
         await self.client.delete(made.headers["location"])
         page = await self.client.get(self.tasks, params={"limit": 1})
+        user = task["user_id"]
         return {
             **task,
             **page.json(),
             **keys,
             "list_tag": page.headers["etag"],
             "no_id": NO_TASK,
+            "since": encode_cursor([task["version"]], user_id=user, query=TOKENS),
             "everything_next": self._next_of_everything(),
         }
 
@@ -217,6 +229,85 @@ class TestAnError:
     @pytest.mark.requirement("FR-030")
     async def test_that_the_request_breaks_a_rule_costs_none(self, counter: Counter) -> None:
         assert await counter.costs(expect(422, "POST", "", {"title": ""})) == []
+
+
+class TestABatch:
+    @pytest.mark.requirement("FR-086")
+    @pytest.mark.parametrize("size", [1, 10, 100])
+    async def test_costs_two_round_trips_whatever_its_size(
+        self, counter: Counter, size: int
+    ) -> None:
+        operations = [
+            operation
+            for id_ in (str(uuid4()) for _ in range(size // 2))
+            for operation in (
+                {"op": "create", "id": id_, "task": {"title": "Buy milk"}},
+                {"op": "update", "id": id_, "changes": {"tags": ["shopping"]}},
+            )
+        ]
+        if size == 1:
+            operations = [{"op": "create", "task": {"title": "Buy milk"}}]
+        assert len(operations) == size
+
+        batch = expect(200, "POST", "/batch", {"operations": operations})
+
+        assert shape(await counter.costs(batch)) == UNPREPARED * 2
+
+    @pytest.mark.requirement("FR-086")
+    async def test_that_has_nothing_to_write_costs_one(self, counter: Counter) -> None:
+        operations = [{"op": "create", "id": str(uuid4()), "task": {"title": "Buy milk"}}]
+        batch = expect(200, "POST", "/batch", {"operations": operations})
+
+        await counter.costs(batch)
+
+        assert shape(await counter.costs(batch)) == UNPREPARED
+
+    @pytest.mark.requirement("FR-083", "FR-086")
+    async def test_that_fails_costs_one(self, counter: Counter) -> None:
+        operations = [{"op": "delete", "id": NO_TASK}] * 100
+
+        assert (
+            shape(await counter.costs(expect(409, "POST", "/batch", {"operations": operations})))
+            == UNPREPARED
+        )
+
+    @pytest.mark.requirement("FR-086")
+    async def test_is_worked_out_again_if_the_list_changes_in_between(
+        self, counter: Counter, user: str, shared_database_url: str
+    ) -> None:
+        task = (await counter.client.post(counter.tasks, json={"title": "Buy milk"})).json()
+        interference = iter(["UPDATE tasks SET title = 'theirs' WHERE user_id = %s"])
+
+        def interfere(
+            _connection: object,
+            _cursor: object,
+            _text: str,
+            _parameters: object,
+            context: ExecutionContext,
+            _many: object,
+        ) -> None:
+            if context.invoked_statement is WRITE_BATCH:
+                with psycopg.connect(shared_database_url) as connection:
+                    for statement in interference:
+                        connection.execute(statement.encode(), [user])
+                        connection.execute(
+                            "UPDATE task_lists SET version = version + 1 WHERE user_id = %s",
+                            [user],
+                        )
+
+        operations = [{"op": "update", "id": task["id"], "changes": {"tags": ["ours"]}}]
+        event.listen(Engine, "before_cursor_execute", interfere)
+        try:
+            batch = expect(200, "POST", "/batch", {"operations": operations})
+            flights = await counter.costs(batch)
+        finally:
+            event.remove(Engine, "before_cursor_execute", interfere)
+
+        # Two in vain; then BEGIN, the lock, the reading, the writing, and COMMIT.
+        begin, commit = [("Q", 1)], [("Q", 1)]
+        assert shape(flights) == UNPREPARED * 2 + begin + UNPREPARED * 3 + commit
+        after = (await counter.client.get(f"{counter.tasks}/{task['id']}")).json()
+        assert (after["title"], after["tags"]) == ("theirs", ["ours"])
 
 
 class TestBehindAPooler:
