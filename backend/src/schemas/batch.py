@@ -21,6 +21,8 @@ def _describe(schema: dict[str, Any]) -> None:
 class _Operation(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra=_describe)
 
+    op: str
+
 
 class _OnVersion(_Operation):
     """An operation on a task that exists, perhaps only if the task has not changed."""

@@ -250,4 +250,4 @@ def to_json(value: object) -> bytes:
 def instant(at: datetime) -> datetime | str:
     """Write a whole second with six digits. orjson does that itself for all other instants."""
     # `isoformat()` would take twice as long.
-    return at if at.microsecond else f"{to_json(at)[1:20].decode()}.000000Z"
+    return at if at.microsecond else f"{to_json(at)[1:-2].decode()}.000000Z"

@@ -8,13 +8,20 @@ from typing import Any, Final
 
 import pytest
 from fastapi.routing import APIRoute
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from src.api import health
 from src.api.problems import Kind
-from src.api.v1 import tasks
-from src.models.limits import EARLIEST_DAY, LATEST_DAY, PAGE_LIMIT_DEFAULT, PAGE_LIMIT_MAX
+from src.api.v1 import batch, tasks
+from src.models.limits import (
+    BATCH_MAX_OPERATIONS,
+    EARLIEST_DAY,
+    LATEST_DAY,
+    PAGE_LIMIT_DEFAULT,
+    PAGE_LIMIT_MAX,
+)
 from src.schemas import fields
+from src.schemas.changes import ChangesQuery
 from src.schemas.problem import PROBLEM_MEDIA_TYPE, Problem
 from src.schemas.query import TaskListQuery, TaskSummaryQuery
 from src.schemas.task import READ_ONLY, TaskCreate
@@ -31,7 +38,8 @@ OPERATIONS: Final = {
 }
 ROUTES: Final = {
     route.name: route
-    for route in (*tasks.router.routes, *health.router.routes)
+    for module in (tasks, batch, health)
+    for route in module.router.routes
     if isinstance(route, APIRoute)
 }
 
@@ -119,7 +127,7 @@ class TestOperation:
         self, operation: dict[str, Any]
     ) -> None:
         name = operation["operationId"]
-        assert hasattr(tasks, name) or hasattr(health, name)
+        assert any(hasattr(module, name) for module in (tasks, batch, health))
         assert hasattr(todo_service, name) == ("tasks" in operation["tags"])
 
     def test_it_and_its_parameters_are_told_in_words(self, operation: dict[str, Any]) -> None:
@@ -133,6 +141,7 @@ class TestOperation:
         self, operation: dict[str, Any]
     ) -> None:
         is_create = "Idempotency-Key" in parameters(operation, "header")
+        is_batch = operation["operationId"] == "apply_batch"
         is_put = {"If-Match", "If-None-Match"} <= {*parameters(operation, "header")}
         can_give = {
             "invalid_request": True,
@@ -142,10 +151,14 @@ class TestOperation:
             "unsupported_media_type": "requestBody" in operation,
             "task_not_found": "task_id" in parameters(operation, "path"),
             "task_deleted": is_create,
+            "list_restarted": operation["operationId"] == "list_changes",
+            "batch_failed": is_batch,
             "version_mismatch": "If-Match" in parameters(operation, "header"),
             "task_exists": is_put,
             "database_unavailable": operation["operationId"] != "get_health",
-            "outcome_unknown": is_create or "If-Match" in parameters(operation, "header"),
+            "outcome_unknown": is_create
+            or is_batch
+            or "If-Match" in parameters(operation, "header"),
         }
         assert {*can_give} | OF_NO_OPERATION == {kind.code for kind in Kind}
 
@@ -208,7 +221,7 @@ class TestProblem:
             assert problem.title == titles[code]
             assert problem.request_id in problem.instance
             assert None not in example.values()
-            assert ("errors" in example) == (status == "422")
+            assert ("errors" in example) == (status in ("409", "422"))
             assert ("current" in example) == (status == "412")
 
     def test_a_named_answer_has_an_example_of_each_kind_in_its_description(self) -> None:
@@ -221,7 +234,10 @@ class TestProblem:
 
     @pytest.mark.parametrize(
         ("schema", "names"),
-        [("Problem", {"errors", "current"}), ("Violation", {"pointer", "parameter", "header"})],
+        [
+            ("Problem", {"errors", "current"}),
+            ("Violation", {"pointer", "parameter", "header", "status", "current"}),
+        ],
     )
     def test_what_can_be_absent_is_never_null(self, schema: str, names: set[str]) -> None:
         assert {*SCHEMAS[schema]["properties"]} - {*SCHEMAS[schema]["required"]} == names
@@ -231,6 +247,20 @@ class TestProblem:
 
 
 class TestBodies:
+    @pytest.mark.requirement("FR-082")
+    def test_a_batch_names_the_kinds_of_its_operations(self) -> None:
+        """Generators of clients make a tagged union of that."""
+        (operations,) = SCHEMAS["TaskBatch"]["properties"].values()
+        mapping = operations["items"]["discriminator"]["mapping"]
+        assert operations["maxItems"] == BATCH_MAX_OPERATIONS
+        offered = [choice["$ref"] for choice in operations["items"]["oneOf"]]
+        assert sorted(offered) == sorted(mapping.values())
+        for kind, name in mapping.items():
+            schema = referred(name)
+            assert next(iter(schema["properties"])) == schema["required"][0] == "op"
+            assert schema["properties"]["op"]["const"] == kind
+            assert "default" not in json.dumps(schema)
+
     @pytest.mark.requirement("FR-011")
     @pytest.mark.parametrize("name", ["TaskCreate", "TaskReplace", "TaskUpdate"])
     def test_each_lists_the_writable_fields_in_the_order_of_a_task_and_no_other(
@@ -292,19 +322,28 @@ class TestParameter:
                 assert not errors
 
     @pytest.mark.requirement("FR-047")
-    @pytest.mark.parametrize("name", ["list_tasks", "get_summary"])
-    def test_each_of_a_query_has_an_example_that_is_taken(self, name: str) -> None:
+    @pytest.mark.parametrize(
+        ("name", "model"),
+        [
+            ("list_tasks", TaskListQuery),
+            ("list_changes", ChangesQuery),
+            ("get_summary", TaskSummaryQuery),
+        ],
+    )
+    def test_each_of_a_query_has_an_example_that_is_taken(
+        self, name: str, model: type[BaseModel]
+    ) -> None:
         schemas = parameters(OPERATIONS[name], "query")
         examples = {parameter: schema["examples"] for parameter, schema in schemas.items()}
-        model = TaskListQuery if name == "list_tasks" else TaskSummaryQuery
         assert set(examples) == set(model.model_fields)
         for parameter, values in examples.items():
             for value in values:
                 model.model_validate({parameter: json.dumps(value).strip('"')})
 
     @pytest.mark.requirement("FR-047")
-    def test_none_of_a_query_can_be_null(self) -> None:
-        for schema in parameters(OPERATIONS["list_tasks"], "query").values():
+    @pytest.mark.parametrize("name", ["list_tasks", "list_changes", "get_summary"])
+    def test_none_of_a_query_can_be_null(self, name: str) -> None:
+        for schema in parameters(OPERATIONS[name], "query").values():
             assert {"type": "null"} not in schema.get("anyOf", ())
             assert schema.get("default", "") is not None
 
