@@ -1,6 +1,7 @@
 """What many tests use: tasks, their paths, the operations on them, pages, problems and rows."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
@@ -56,6 +57,22 @@ NO_ROWS: Final[dict[str, list[dict[str, Any]]]] = {
 }
 """The `rows_of` a user who has never written."""
 
+AHEAD: Final = 2**52
+"""A version that the clock reaches in the year 2112."""
+
+
+@dataclass(frozen=True)
+class After:
+    """Equals each version that is later than this one."""
+
+    version: int
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is int and other > self.version
+
+    def __hash__(self) -> int:
+        raise TypeError("it equals many versions")
+
 
 class Operation(NamedTuple):
     """A request to a user's tasks, and the status that it should have.
@@ -97,6 +114,20 @@ def tasks_of(user: str) -> str:
 
 def path_of(task: dict[str, Any]) -> str:
     return f"{tasks_of(task['user_id'])}/{task['id']}"
+
+
+def tag_of(task: dict[str, Any]) -> str:
+    return f'"{task["version"]}"'
+
+
+def list_tag_of(task: dict[str, Any]) -> str:
+    """The tag of the list whose latest change made this task."""
+    return f"W/{tag_of(task)}"
+
+
+def version_in(answer: httpx.Response) -> int:
+    """The version in the tag of a list."""
+    return int(answer.headers["etag"].removeprefix('W/"').removesuffix('"'))
 
 
 async def create(client: httpx.AsyncClient, user: str, **fields: object) -> dict[str, Any]:
@@ -167,3 +198,16 @@ def rows_of(database_url: str, user: str) -> dict[str, list[dict[str, Any]]]:
             ).fetchall()
             for table in ("task_lists", "tasks", "task_tombstones")
         }
+
+
+def stop_clock(database_url: str, user: str) -> None:
+    """Put the user's list at the version `AHEAD`, as if the clock had gone back since.
+
+    From there on each change takes the next number, so that a test can count them.
+    """
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "INSERT INTO task_lists (user_id, version) VALUES (%s, %s)"
+            " ON CONFLICT (user_id) DO UPDATE SET version = excluded.version",
+            [user, AHEAD],
+        )

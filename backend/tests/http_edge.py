@@ -1,8 +1,8 @@
 """Requests that HTTP parsers read differently, what each parser makes of them, and the table of it.
 
 A request is sent as it stands here, byte by byte. `<task>` stands for the path of the attacked
-user's task, `<tasks>` for that of the user's list, `<other>` for another user's list, and `<host>`
-for the server.
+user's task, `<tasks>` for that of the user's list, `<other>` for another user's list, `<tag>` for
+the task's tag, and `<host>` for the server.
 """
 
 import json
@@ -400,7 +400,7 @@ GROUPS: Final[Mapping[str, tuple[Case, ...]]] = {
     "Headers": (
         Case(
             "White space after `If-Match`",
-            (_request(_COMPLETE, 'If-Match: "1" \t', body=_OPEN),),
+            (_request(_COMPLETE, "If-Match: <tag> \t", body=_OPEN),),
             ("200",),
             may_change=True,
         ),

@@ -20,7 +20,7 @@ import pytest
 
 from src.config import ROOT
 from src.main import create_app
-from tests.builders import rows_of, tasks_of
+from tests.builders import AHEAD, rows_of, stop_clock, tasks_of
 from tests.conftest import make_settings
 from tests.contract.markdown import fences
 from tests.listening import listening
@@ -151,6 +151,7 @@ class TestClient:
         self, language: str, server_url: str, user: str, shared_database_url: str, tmp_path: Path
     ) -> None:
         lose = "lose the answer"
+        stop_clock(shared_database_url, user)
         with unreliable(server_url, lose, "", lose, "", lose) as (url, passed):
             run(language, tmp_path, url, user)
 
@@ -161,7 +162,7 @@ class TestClient:
         ]
         rows = rows_of(shared_database_url, user)
         assert (rows["tasks"], len(rows["task_tombstones"])) == ([], 1)
-        assert rows["task_lists"] == [{"user_id": user, "version": 3}]
+        assert rows["task_lists"] == [{"user_id": user, "version": AHEAD + 3, "first_version": 1}]
 
     @pytest.mark.requirement("FR-060")
     def test_applies_its_change_to_what_others_have_changed(

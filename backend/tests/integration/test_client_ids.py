@@ -14,6 +14,7 @@ from tests.builders import (
     NO_ROWS,
     REPLACEMENT,
     WRITE_ONE_TASK,
+    After,
     Operation,
     create,
     each,
@@ -21,6 +22,7 @@ from tests.builders import (
     problem,
     rows_of,
     send,
+    tag_of,
     tasks_of,
 )
 
@@ -37,13 +39,13 @@ class TestAnIdOfTheClient:
         task = answer.json()
         assert answer.status_code == 201
         assert answer.headers["location"] == path == path_of(task)
-        assert answer.headers["etag"] == '"1"'
+        assert answer.headers["etag"] == tag_of(task)
         assert task == {
             "id": task["id"],
             "user_id": user,
             **REPLACEMENT,
             "completed_at": None,
-            "version": 1,
+            "version": After(0),
             "created_at": task["created_at"],
             "updated_at": task["created_at"],
         }
@@ -72,7 +74,7 @@ class TestAnIdOfTheClient:
 
         assert answer.status_code == 412
         assert answer.json() == problem(answer, Kind.TASK_EXISTS, current=task)
-        assert answer.headers["etag"] == '"1"'
+        assert answer.headers["etag"] == tag_of(task)
         assert rows_of(shared_database_url, user) == before
 
     @pytest.mark.requirement("FR-055")
@@ -81,12 +83,17 @@ class TestAnIdOfTheClient:
     ) -> None:
         task = await create(client, user)
         await client.delete(path_of(task))
+        (gone,) = rows_of(shared_database_url, user)["task_tombstones"]
 
         answer = await client.put(path_of(task), json=REPLACEMENT, headers=NEW)
 
-        assert (answer.status_code, answer.json()["version"]) == (201, 3)
-        assert (await client.get(path_of(task))).json() == answer.json()
+        revived = answer.json()
+        assert (answer.status_code, revived["version"]) == (201, After(gone["version"]))
+        assert (await client.get(path_of(task))).json() == revived
         rows = rows_of(shared_database_url, user)
+        assert rows["task_lists"] == [
+            {"user_id": user, "version": revived["version"], "first_version": task["version"]}
+        ]
         assert (len(rows["tasks"]), rows["task_tombstones"]) == (1, [])
 
     @pytest.mark.requirement("FR-055", "FR-004")
@@ -158,13 +165,17 @@ class TestAnIdOfTheClient:
 
 class TestIfNoneMatchOnAWrite:
     @pytest.mark.requirement("FR-056", "FR-023")
-    @pytest.mark.parametrize("tags", ['"1"', 'W/"1"', "", '*, "1"', "**"])
+    @pytest.mark.parametrize(
+        "tags", ['"{version}"', 'W/"{version}"', "", '*, "{version}"', '"1"', 'W/"1"', "**"]
+    )
     async def test_is_refused_unless_it_is_a_star(
         self, client: httpx.AsyncClient, user: str, tags: str
     ) -> None:
         task = await create(client, user)
 
-        answer = await client.put(path_of(task), json=REPLACEMENT, headers={"If-None-Match": tags})
+        answer = await client.put(
+            path_of(task), json=REPLACEMENT, headers={"If-None-Match": tags.format_map(task)}
+        )
 
         assert answer.status_code == 422
         assert answer.json() == problem(
@@ -187,14 +198,15 @@ class TestIfNoneMatchOnAWrite:
         assert answer.status_code == 422
 
     @pytest.mark.requirement("FR-056")
-    @pytest.mark.parametrize("tags", ["*", '"1"'])
+    @pytest.mark.parametrize("tags", ["*", '"{version}"', '"1"'])
     @pytest.mark.parametrize("name", ["update_task", "complete_task", "toggle_task", "delete_task"])
     async def test_is_refused_where_it_could_only_be_ignored(
         self, client: httpx.AsyncClient, user: str, name: str, tags: str
     ) -> None:
         task = await create(client, user)
 
-        answer = await send(client, WRITE_ONE_TASK[name], user, task["id"], {"If-None-Match": tags})
+        headers = {"If-None-Match": tags.format_map(task)}
+        answer = await send(client, WRITE_ONE_TASK[name], user, task["id"], headers)
 
         assert answer.status_code == 422
         assert answer.json() == problem(
@@ -217,14 +229,20 @@ class TestBothPreconditions:
     @pytest.mark.requirement("FR-057")
     @pytest.mark.parametrize(
         ("tags", "kind"),
-        [('"1"', Kind.VERSION_MISMATCH), ('"2"', Kind.TASK_EXISTS), ("*", Kind.TASK_EXISTS)],
+        [
+            ('"{stale}"', Kind.VERSION_MISMATCH),
+            ('"{right}"', Kind.TASK_EXISTS),
+            ("*", Kind.TASK_EXISTS),
+        ],
         ids=["stale", "right", "any"],
     )
     async def test_tell_which_one_does_not_hold(
         self, client: httpx.AsyncClient, user: str, tags: str, kind: Kind
     ) -> None:
-        path = path_of(await create(client, user))
+        task = await create(client, user)
+        path = path_of(task)
         current = (await client.patch(path, json={"title": "x"})).json()
+        tags = tags.format(stale=task["version"], right=current["version"])
 
         answer = await client.put(path, json=REPLACEMENT, headers={"If-Match": tags, **NEW})
 

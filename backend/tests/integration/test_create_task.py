@@ -7,7 +7,7 @@ import pytest
 
 from src.api.problems import Kind
 from src.schemas.task import READ_ONLY
-from tests.builders import create, problem, tasks_of
+from tests.builders import After, create, problem, tasks_of
 
 pytestmark = pytest.mark.anyio
 
@@ -32,7 +32,7 @@ class TestCreateTask:
             "due_date": None,
             "due_at": None,
             "tags": [],
-            "version": 1,
+            "version": After(0),
             "created_at": task["created_at"],
             "updated_at": task["created_at"],
         }
@@ -60,7 +60,7 @@ class TestCreateTask:
             "user_id": user,
             **fields,
             "completed_at": task["created_at"],
-            "version": 1,
+            "version": After(0),
             "created_at": task["created_at"],
             "updated_at": task["created_at"],
         }

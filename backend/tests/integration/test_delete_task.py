@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from src.api.problems import Kind
-from tests.builders import create, path_of, problem, rows_of, tasks_of
+from tests.builders import After, create, path_of, problem, rows_of, tag_of, tasks_of
 
 pytestmark = pytest.mark.anyio
 
@@ -35,19 +35,21 @@ class TestDeleteTask:
         await client.delete(path_of(task))
 
         rows = rows_of(shared_database_url, user)
-        deleted_at = rows["task_tombstones"][0]["deleted_at"]
+        gone = rows["task_tombstones"][0]
+        version, deleted_at = gone["version"], gone["deleted_at"]
         assert rows == {
-            "task_lists": [{"user_id": user, "version": 2}],
+            "task_lists": [{"user_id": user, "version": version, "first_version": task["version"]}],
             "tasks": [],
             "task_tombstones": [
                 {
                     "user_id": user,
                     "id": UUID(task["id"]),
-                    "version": 2,
+                    "version": version,
                     "deleted_at": deleted_at,
                 }
             ],
         }
+        assert version == After(task["version"])
         assert datetime.fromisoformat(task["updated_at"]) < deleted_at
 
     @pytest.mark.requirement("FR-007", "FR-013", "FR-016")
@@ -71,9 +73,9 @@ class TestDeleteTask:
         task = await create(client, user)
         changed = (await client.patch(path_of(task), json={"title": "Buy oat milk"})).json()
 
-        stale = await client.delete(path_of(task), headers={"If-Match": '"1"'})
+        stale = await client.delete(path_of(task), headers={"If-Match": tag_of(task)})
         still_there = (await client.get(path_of(task))).json()
-        fresh = await client.delete(path_of(task), headers={"If-Match": '"2"'})
+        fresh = await client.delete(path_of(task), headers={"If-Match": tag_of(changed)})
 
         assert (stale.status_code, stale.json()["current"]) == (412, changed)
         assert still_there == changed

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 
 from src.api.problems import Kind
 from src.main import create_app
-from tests.builders import path_of, problem, tasks_of
+from tests.builders import path_of, problem, tag_of, tasks_of
 from tests.conftest import make_settings
 from tests.http_edge import (
     CASES,
@@ -68,6 +68,7 @@ def send(url: str, task: dict[str, Any], *packets: str, count: int) -> list[Answ
         "<task>": path_of(task),
         "<tasks>": tasks_of(task["user_id"]),
         "<other>": tasks_of(f"mallory-{task['user_id']}"),
+        "<tag>": tag_of(task),
         "<host>": location.netloc,
     }
     packets_on_the_wire = [

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier, Literal
 
-from tests.builders import REPLACEMENT, create, follow_links, path_of, rows_of, tasks_of
+from tests.builders import REPLACEMENT, After, create, follow_links, path_of, rows_of, tasks_of
 from tests.processes import serving
 
 pytestmark = pytest.mark.anyio
@@ -69,7 +69,7 @@ class TestAnInstant:
             **body,
             "due_at": given,
             "completed_at": None,
-            "version": 1,
+            "version": After(0),
             "created_at": task["created_at"],
             "updated_at": task["created_at"],
         }

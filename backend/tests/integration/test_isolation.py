@@ -1,5 +1,6 @@
 """Users never see, change or sense each other's tasks."""
 
+from typing import Any, Final
 from uuid import uuid4
 
 import httpx
@@ -8,6 +9,7 @@ from fastapi import FastAPI
 
 from src.api.problems import Kind
 from tests.builders import (
+    AHEAD,
     NO_ROWS,
     ON_ONE_TASK,
     Operation,
@@ -17,10 +19,22 @@ from tests.builders import (
     problem,
     rows_of,
     send,
+    stop_clock,
+    tag_of,
     tasks_of,
 )
 
 pytestmark = pytest.mark.anyio
+
+SEEN: Final = {"If-Match": "{foreign}, {deleted}"}
+"""A precondition that would hold if the tasks were there, and the user's."""
+
+
+def filled(
+    precondition: dict[str, str], foreign: dict[str, Any], deleted: dict[str, Any]
+) -> dict[str, str]:
+    tags = {"foreign": tag_of(foreign), "deleted": tag_of(deleted)}
+    return {name: value.format_map(tags) for name, value in precondition.items()}
 
 
 class TestATaskThatIsNotThere:
@@ -38,7 +52,7 @@ class TestATaskThatIsNotThere:
 
     @pytest.mark.requirement("FR-013")
     @each(ON_ONE_TASK)
-    @pytest.mark.parametrize("precondition", [{}, {"If-Match": '"1"'}, {"If-Match": "*"}], ids=str)
+    @pytest.mark.parametrize("precondition", [{}, SEEN, {"If-Match": "*"}], ids=str)
     async def test_is_the_same_404_whether_foreign_deleted_or_never_there(
         self,
         client: httpx.AsyncClient,
@@ -50,7 +64,7 @@ class TestATaskThatIsNotThere:
         foreign = await create(client, other_user)
         deleted = await create(client, user)
         await client.delete(path_of(deleted))
-        headers = {"X-Request-ID": "the-same", **precondition}
+        headers = {"X-Request-ID": "the-same", **filled(precondition, foreign, deleted)}
 
         answers = [
             await send(client, operation, user, task_id, headers)
@@ -64,7 +78,7 @@ class TestATaskThatIsNotThere:
 
     @pytest.mark.requirement("FR-013", "FR-016")
     @each(ON_ONE_TASK)
-    @pytest.mark.parametrize("precondition", [{}, {"If-Match": '"1"'}], ids=str)
+    @pytest.mark.parametrize("precondition", [{}, SEEN], ids=str)
     async def test_makes_no_operation_write_anything(
         self,
         client: httpx.AsyncClient,
@@ -78,9 +92,10 @@ class TestATaskThatIsNotThere:
         deleted = await create(client, other_user)
         await client.delete(path_of(deleted))
         before = rows_of(shared_database_url, other_user)
+        headers = filled(precondition, foreign, deleted)
 
         for task_id in (foreign["id"], deleted["id"], uuid4()):
-            answer = await send(client, operation, user, task_id, precondition)
+            answer = await send(client, operation, user, task_id, headers)
             assert answer.status_code == 404
 
         assert rows_of(shared_database_url, other_user) == before
@@ -103,13 +118,23 @@ class TestTwoUsers:
 
     @pytest.mark.requirement("FR-013", "FR-016")
     async def test_count_their_versions_apart(
-        self, client: httpx.AsyncClient, user: str, other_user: str
+        self, client: httpx.AsyncClient, user: str, other_user: str, shared_database_url: str
     ) -> None:
+        stop_clock(shared_database_url, user)
+
         mine = [await create(client, user) for _ in range(2)]
         theirs = await create(client, other_user)
+        again = await create(client, user)
 
-        assert [task["version"] for task in mine] == [1, 2]
-        assert theirs["version"] == 1
+        assert [task["version"] for task in (*mine, again)] == [AHEAD + 1, AHEAD + 2, AHEAD + 3]
+        assert 0 < theirs["version"] < AHEAD
+        assert rows_of(shared_database_url, other_user)["task_lists"] == [
+            {
+                "user_id": other_user,
+                "version": theirs["version"],
+                "first_version": theirs["version"],
+            }
+        ]
 
     @pytest.mark.requirement("FR-014")
     async def test_may_differ_in_case_only(self, client: httpx.AsyncClient, user: str) -> None:

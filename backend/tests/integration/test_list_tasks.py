@@ -17,7 +17,16 @@ from src.schemas.query import TaskListQuery
 from src.services import listing
 from src.services.cursors import encode_cursor
 from tests import model
-from tests.builders import CURSOR_MISMATCH, create, follow_links, path_of, problem, tasks_of
+from tests.builders import (
+    CURSOR_MISMATCH,
+    create,
+    follow_links,
+    list_tag_of,
+    path_of,
+    problem,
+    rows_of,
+    tasks_of,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -289,39 +298,52 @@ class TestCursors:
 
 class TestListVersion:
     @pytest.mark.requirement("FR-021")
-    @pytest.mark.parametrize("tags", ['W/"1"', '"1"', '"7", W/"1"', 'W/"1-gzip"', "*"])
+    @pytest.mark.parametrize(
+        "tags",
+        [
+            'W/"{version}"',
+            '"{version}"',
+            '"7", W/"{version}"',
+            'W/"{version}-gzip"',
+            "*",
+        ],
+    )
     async def test_a_client_that_has_this_list_gets_304(
         self, client: httpx.AsyncClient, user: str, tags: str
     ) -> None:
-        await create(client, user)
+        task = await create(client, user)
 
-        answer = await client.get(tasks_of(user), headers={"If-None-Match": tags})
+        answer = await client.get(tasks_of(user), headers={"If-None-Match": tags.format_map(task)})
 
         assert answer.status_code == 304
-        assert answer.headers["etag"] == 'W/"1"'
+        assert answer.headers["etag"] == list_tag_of(task)
         assert answer.headers["cache-control"] == "private, no-cache"
 
     @pytest.mark.requirement("FR-021")
     async def test_any_change_of_the_list_and_no_other_ends_the_304(
-        self, client: httpx.AsyncClient, user: str, other_user: str
+        self, client: httpx.AsyncClient, user: str, other_user: str, shared_database_url: str
     ) -> None:
         async def revalidate(tag: str) -> tuple[int, str]:
             answer = await client.get(tasks_of(user), headers={"If-None-Match": tag})
             return answer.status_code, answer.headers["etag"]
 
         nothing = await revalidate('W/"0"')
-        path = path_of(await create(client, user))
+        task = await create(client, user)
+        first = list_tag_of(task)
         created = await revalidate('W/"0"')
         await create(client, other_user)
-        untouched = await revalidate('W/"1"')
-        await client.patch(path, json={"title": "x"})
-        updated = await revalidate('W/"1"')
-        await client.delete(path)
-        deleted = await revalidate('W/"2"')
+        untouched = await revalidate(first)
+        changed = (await client.patch(path_of(task), json={"title": "x"})).json()
+        second = list_tag_of(changed)
+        updated = await revalidate(first)
+        await client.delete(path_of(task))
+        (gone,) = rows_of(shared_database_url, user)["task_tombstones"]
+        deleted = await revalidate(second)
 
-        assert (nothing, created) == ((304, 'W/"0"'), (200, 'W/"1"'))
-        assert (untouched, updated) == ((304, 'W/"1"'), (200, 'W/"2"'))
-        assert deleted == (200, 'W/"3"')
+        assert (nothing, created) == ((304, 'W/"0"'), (200, first))
+        assert (untouched, updated) == ((304, first), (200, second))
+        assert deleted == (200, list_tag_of(gone))
+        assert task["version"] < changed["version"] < gone["version"]
 
     @pytest.mark.requirement("FR-021")
     @pytest.mark.parametrize(

@@ -152,9 +152,9 @@ def test_the_migrated_schema_is_that_of_the_models(
 
 @pytest.mark.requirement("FR-033")
 def test_an_index_that_was_half_built_by_hand_is_built_again(
-    empty_database_url: str, postgres_url: str
+    alembic_runner: MigrationContext, empty_database_url: str, postgres_url: str
 ) -> None:
-    revisions.upgrade(empty_database_url)
+    alembic_runner.migrate_up_to("0002")
     index = "tasks_user_id_updated_at_id_idx"
     name = urlsplit(empty_database_url).path
     superuser_url = urlsplit(postgres_url)._replace(path=name).geturl()
@@ -168,6 +168,27 @@ def test_an_index_that_was_half_built_by_hand_is_built_again(
 
     is_valid = f"SELECT indisvalid FROM pg_index WHERE indexrelid = '{index}'::regclass"  # noqa: S608 — ours
     assert ask(empty_database_url, is_valid) == [(True,)]
+
+
+@pytest.mark.requirement("FR-016", "FR-033")
+def test_a_list_that_knows_nothing_of_its_first_version_began_with_1(
+    alembic_runner: MigrationContext, empty_database_url: str
+) -> None:
+    """Whether it was there before, or a server of the previous revision made it since."""
+    insert = "INSERT INTO task_lists (user_id, version) VALUES ('{}', {}) RETURNING version"
+    alembic_runner.migrate_up_to("0002")
+    ask(empty_database_url, insert.format("alice", 7))
+
+    alembic_runner.migrate_up_to("0003")
+    ask(empty_database_url, insert.format("bob", 3))
+
+    first = "SELECT user_id, version, first_version FROM task_lists ORDER BY user_id"
+    assert ask(empty_database_url, first) == [("alice", 7, 1), ("bob", 3, 1)]
+    alembic_runner.migrate_down_to("0002")
+    versions = "SELECT * FROM task_lists ORDER BY user_id"
+    assert ask(empty_database_url, versions) == [("alice", 7), ("bob", 3)]
+    alembic_runner.migrate_up_to("0003")
+    assert ask(empty_database_url, first) == [("alice", 7, 1), ("bob", 3, 1)]
 
 
 @pytest.mark.requirement("FR-033", "FR-029")
