@@ -14,11 +14,14 @@ from schemathesis.openapi.checks import RejectedPositiveData
 _ENTITY_TAGS: Final = "entity-tags"
 _PRECONDITIONS: Final = ("If-Match", "If-None-Match")
 
-# Tags that tasks can have in form, and one that every task has: both outcomes are seen.
+# "1" becomes the version that was last seen, so that both outcomes of a precondition are seen.
 schemathesis.openapi.format(
     _ENTITY_TAGS,
     st.sampled_from(["*", '"1"', '"2"', 'W/"1"', '"1" , "2","3-gzip"', '""', '"none of ours"']),
 )
+
+_SEEN: Final[dict[str, str]] = {}
+"""From the path of a task or a list to the tag that it last had."""
 
 # No schema lists the zones: there are six hundred.
 schemathesis.openapi.format(
@@ -62,11 +65,16 @@ def before_call(
     case: Case[Any],
     kwargs: dict[str, Any],  # noqa: ARG001 — prescribed
 ) -> None:
-    """Try other parameters without an invented cursor or token, which would have all refused.
+    """Send versions that are there, as well as others.
 
+    Try the other parameters without an invented cursor or token, which would have all refused.
     Likewise try PUT with one of its preconditions, and most bodies of POST with their own key:
     the coverage phase has one key for all of them.
     """
+    seen = _SEEN.get(_path_of(case))
+    for name in _PRECONDITIONS:
+        if seen and isinstance(tags := case.headers.get(name), str):
+            case.headers[name] = tags.replace('"1"', seen)
     if len(case.query) > 1:
         case.query.pop("cursor", None)
         case.query.pop("since", None)
@@ -77,6 +85,23 @@ def before_call(
         case.headers.pop("If-None-Match" if number % 4 else "If-Match", None)
     if isinstance(key, str) and _SHORT_KEY.fullmatch(key) and number % 4:
         case.headers["Idempotency-Key"] = f"{key}{number}"
+
+
+@schemathesis.hook
+def after_call(
+    context: HookContext,  # noqa: ARG001 — prescribed
+    case: Case[Any],
+    response: Response,
+) -> None:
+    """Remember the tag of a task or a list."""
+    for tag in response.headers.get("etag", ()):
+        location = response.headers.get("location", [_path_of(case)])
+        _SEEN[location[0]] = tag.removeprefix("W/")
+
+
+def _path_of(case: Case[Any]) -> str:
+    """Give the path of the task or the list that a request is about."""
+    return case.formatted_path.removesuffix("/complete")
 
 
 @schemathesis.hook

@@ -13,6 +13,8 @@ from starlette.types import Message, Receive, Scope, Send
 from src.api.problems import RULES, Kind
 from src.exceptions import TaskError
 from src.main import create_app
+from src.services.changes import TOKENS
+from src.services.cursors import encode_cursor
 from tests.answers import check_answer
 from tests.builders import REPLACEMENT, create, path_of, problem, tag_of, tasks_of
 from tests.conftest import BASE_URL, make_settings
@@ -119,6 +121,20 @@ class Stage(NamedTuple):
         await self.client.delete(created.headers["location"])
         return Provoked(await self.send("POST", json=body, headers=key))
 
+    async def list_restarted(self) -> Provoked:
+        await create(self.client, self.user)
+        since = encode_cursor([1], user_id=self.user, query=TOKENS)
+        return Provoked(await self.send("GET", f"changes?since={since}"))
+
+    async def batch_failed(self) -> Provoked:
+        operations = {"operations": [{"op": "delete", "id": NO_TASK}]}
+        kind = Kind.TASK_NOT_FOUND
+        error = {"code": kind.code, "detail": kind.detail, "status": kind.status}
+        return Provoked(
+            await self.send("POST", "batch", json=operations),
+            {"errors": [{"pointer": "/operations/0", **error}]},
+        )
+
     async def invalid_request(self) -> Provoked:
         errors = [{"pointer": "/title", "code": "required", "detail": "is required"}]
         return Provoked(await self.send("POST", json={}), {"errors": errors})
@@ -184,20 +200,34 @@ class TestEveryKind:
         "task_deleted": (
             410,
             "Task deleted",
-            "The task created with this Idempotency-Key was deleted. Use a new key to create"
-            " another one.",
+            "The task was deleted. To create another one, use a new Idempotency-Key or a new id.",
+        ),
+        "list_restarted": (
+            410,
+            "List restarted",
+            "The tasks were lost or restored from a backup after this token was made. Discard your"
+            " copy and start again without `since`.",
+        ),
+        "batch_failed": (
+            409,
+            "Batch failed",
+            "Nothing was changed. `errors` lists every operation that failed.",
         ),
         "version_mismatch": (
             412,
             "Version mismatch",
-            "The task is not at the version in If-Match. `current` is the task as it is now.",
+            "The task is not at the version that you sent. `current` is the task as it is now.",
         ),
         "task_exists": (
             412,
             "Task already exists",
             "A task with this id already exists. `current` is that task as it is now.",
         ),
-        "body_too_large": (413, "Body too large", "The body may be at most 262144 bytes long."),
+        "body_too_large": (
+            413,
+            "Body too large",
+            "The body may be at most 262144 bytes long, and that of a batch 4194304.",
+        ),
         "unsupported_media_type": (
             415,
             "Unsupported media type",
@@ -849,6 +879,8 @@ class TestQueryParameters:
 ALLOWED: Final = {
     "/api/v1/alice/tasks": "GET, HEAD, POST",
     "/api/v1/alice/tasks/summary": "GET, HEAD",
+    "/api/v1/alice/tasks/changes": "GET, HEAD",
+    "/api/v1/alice/tasks/batch": "POST",
     f"/api/v1/alice/tasks/{NO_TASK}": "DELETE, GET, HEAD, PATCH, PUT",
     f"/api/v1/alice/tasks/{NO_TASK}/complete": "PATCH",
     "/health": "GET, HEAD",
