@@ -70,8 +70,8 @@ class Wire:
         self.openings: list[str] = []
         """How connections began: "ssl", "gss", "cancel" or "start"."""
         self.connections: set[_Client] = set()
-        self.faults: deque[Fault] = deque()
-        """What befalls the next statements, each of them one."""
+        self.faults: deque[Fault | None] = deque()
+        """What befalls the next statements, each of them one; None is nothing."""
         self.is_held = False
         self.is_mute = False
         """Whether statements of new connections get no answer."""
@@ -253,7 +253,7 @@ class _Client(_End):
             return
         if message[:1] == BIND and self.server.is_started and self.wire.faults:
             self.fault = self.wire.faults.popleft()
-            if self.fault is not Fault.SWALLOWED:
+            if self.fault not in (None, Fault.SWALLOWED):
                 self._break()
         if self.fault in (None, Fault.SWALLOWED):
             self.server.send(message)

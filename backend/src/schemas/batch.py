@@ -2,11 +2,11 @@
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from src.models import limits
 from src.schemas.changes import DeletedTask
-from src.schemas.fields import Id, IsCompleted
+from src.schemas.fields import Id, IsCompleted, parse_whole_number
 from src.schemas.task import Task, TaskCreate, TaskUpdate
 
 _ABSENT: Final[Any] = None
@@ -37,6 +37,7 @@ class _OnVersion(_Operation):
             " `if_version`, the last writer wins.",
             examples=[1796235330123456],
         ),
+        BeforeValidator(parse_whole_number),
     ] = _ABSENT
 
 

@@ -54,6 +54,11 @@ def refuse_nul(text: str) -> str:
     return text
 
 
+def parse_whole_number(value: object) -> object:
+    """Read 7.0 as 7: to JSON Schema, both are the same integer, and some libraries write it so."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def parse_date(value: object) -> date:
     """Read a civil day. Numbers and times are refused."""
     if isinstance(value, str) and _DATE.fullmatch(value):

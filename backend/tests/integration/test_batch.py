@@ -266,7 +266,13 @@ class TestABatchThatFails:
         new = {"id": str(uuid4())}
         seen = {"if_version": task["version"]}
 
-        await apply(client, user, {**completion(task), **seen}, {**change(task, title="x"), **seen})
+        written_with_a_point = {"if_version": float(task["version"])}
+        await apply(
+            client,
+            user,
+            {**completion(task), **seen},
+            {**change(task, title="x"), **written_with_a_point},
+        )
         current = (await client.get(path_of(task))).json()
         failed = await send_batch(
             client,
@@ -343,8 +349,16 @@ class TestABatchThatBreaksARule:
                 ],
             ),
             (
-                [{"op": "delete", "id": NO_TASK, "if_version": 0}],
-                [("/operations/0/if_version", "too_small", "must be at least 1")],
+                [
+                    {"op": "delete", "id": NO_TASK, "if_version": 0},
+                    {"op": "delete", "id": NO_TASK, "if_version": 1.5},
+                    {"op": "delete", "id": NO_TASK, "if_version": True},
+                ],
+                [
+                    ("/operations/0/if_version", "too_small", "must be at least 1"),
+                    ("/operations/1/if_version", "wrong_type", "must be an integer"),
+                    ("/operations/2/if_version", "wrong_type", "must be an integer"),
+                ],
             ),
             (
                 [{**creation(), "id": None}],
@@ -369,7 +383,7 @@ class TestABatchThatBreaksARule:
             "create",
             "update",
             "complete and delete",
-            "version 0",
+            "versions",
             "id is null",
             "too many",
         ],

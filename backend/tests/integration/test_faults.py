@@ -17,6 +17,7 @@ from src.database import FIRST_PAUSE, MAX_ATTEMPTS
 from tests.builders import (
     AHEAD,
     NEW,
+    NO_TASK,
     REPLACEMENT,
     Operation,
     create,
@@ -42,6 +43,7 @@ REPEATABLE: Final = {
     "create": Operation("POST", "", {"title": "Buy milk"}),
     "create by key": Operation("POST", "", {"title": "Buy milk"}, _KEY),
     "list": Operation("GET", ""),
+    "list changes": Operation("GET", "/changes"),
     "count": Operation("GET", "/summary"),
     "get": Operation("GET"),
     "replace": Operation("PUT", body=REPLACEMENT),
@@ -61,7 +63,15 @@ NOT_REPEATABLE: Final = {
     "delete what was seen": Operation("DELETE", headers=_SEEN),
 }
 OPERATIONS: Final = REPEATABLE | NOT_REPEATABLE
+
+BATCH: Final[list[dict[str, Any]]] = [
+    {"op": "create", "task": {"title": "Buy milk"}},
+    {"op": "update", "changes": {"title": "Buy oat milk"}},
+    {"op": "create", "task": {"title": "Buy nothing"}, "id": NO_TASK},
+    {"op": "delete", "id": NO_TASK},
+]
 UNCERTAIN: Final = (Fault.LOST, Fault.SWALLOWED)
+FAULTS: Final = (*UNCERTAIN, Fault.TERMINATED)
 
 
 def each_of(faults: tuple[Fault, ...]) -> pytest.MarkDecorator:
@@ -104,9 +114,9 @@ def effect(rows: dict[str, list[dict[str, Any]]]) -> object:
 
 def essence(answer: httpx.Response) -> object:
     """Give what the client is told, without what differs each time."""
-    moving = ("id", "user_id", "version", "next_cursor")
+    moving = ("id", "user_id", "version", "next_cursor", "next")
     body = answer.json() if answer.content else {}
-    tasks = body.get("items", [body])
+    tasks = body.get("items") or body.get("changed") or [body]
     return (
         answer.status_code,
         sorted(answer.headers),
@@ -133,7 +143,7 @@ async def stage(shared_database_url: str) -> AsyncIterator[Stage]:
 class TestAFault:
     @pytest.mark.requirement("FR-058", "SC-010")
     @each(REPEATABLE)
-    @each_of(tuple(Fault))
+    @each_of(FAULTS)
     async def test_is_not_noticed_where_the_statement_may_be_repeated(
         self, stage: Stage, operation: Operation, fault: Fault
     ) -> None:
@@ -228,6 +238,51 @@ class TestAFault:
         is_read = operation.method == "GET"
         code = "database_unavailable" if is_read else "outcome_unknown"
         assert (answer.status_code, answer.json()["code"]) == (503, code)
+
+
+class TestAFaultOfABatch:
+    """It has two statements: the first reads, the second writes."""
+
+    async def apply(
+        self, stage: Stage, *faults: Fault | None, is_conditional: bool = False
+    ) -> tuple[httpx.Response, object]:
+        """Send a batch to a user who has one task; give the answer, and what is left."""
+        user = f"user-{uuid4()}"
+        task = await create(stage.client, user, title="Wash up")
+        seen = {"if_version": task["version"]} if is_conditional else {}
+        operations = [
+            {**one, "id": task["id"], **seen} if one["op"] == "update" else one for one in BATCH
+        ]
+        stage.wire.faults.clear()
+        stage.wire.faults.extend(faults)
+        answer = await stage.client.post(f"{tasks_of(user)}/batch", json={"operations": operations})
+        assert not stage.wire.faults, "a fault found no statement"
+        return answer, effect(rows_of(stage.database_url, user))
+
+    @pytest.mark.requirement("FR-058", "FR-084", "SC-010")
+    @pytest.mark.parametrize("before", [(), (None,)], ids=["reading", "writing"])
+    @each_of(FAULTS)
+    async def test_is_not_noticed(
+        self, stage: Stage, fault: Fault, before: tuple[None, ...]
+    ) -> None:
+        _, undisturbed = await self.apply(stage)
+
+        answer, left = await self.apply(stage, *before, fault)
+
+        assert answer.status_code == 200, answer.text
+        assert left == undisturbed
+
+    @pytest.mark.requirement("FR-059", "SC-010")
+    @each_of(UNCERTAIN)
+    async def test_is_told_where_an_operation_depends_on_a_version(
+        self, stage: Stage, fault: Fault
+    ) -> None:
+        _, undisturbed = await self.apply(stage)
+
+        answer, left = await self.apply(stage, None, fault, is_conditional=True)
+
+        assert (answer.status_code, answer.json()["code"]) == (503, "outcome_unknown")
+        assert (left == undisturbed) is (fault is Fault.SWALLOWED)
 
 
 def attempts_at(operation: Operation) -> int:

@@ -102,7 +102,88 @@ class TestATaskThatIsNotThere:
         assert rows_of(shared_database_url, user) == NO_ROWS
 
 
+class TestABatch:
+    @pytest.mark.requirement("FR-013", "FR-083")
+    @pytest.mark.parametrize("seen", [{}, {"if_version": 1}], ids=["any", "seen"])
+    @pytest.mark.parametrize(
+        "operation",
+        [
+            {"op": "update", "changes": {"title": "mine"}},
+            {"op": "update", "changes": {}},
+            {"op": "complete", "is_completed": True},
+            {"op": "delete"},
+        ],
+        ids=["update", "update nothing", "complete", "delete"],
+    )
+    async def test_treats_a_foreign_task_like_one_that_never_was(
+        self,
+        client: httpx.AsyncClient,
+        user: str,
+        other_user: str,
+        shared_database_url: str,
+        operation: dict[str, object],
+        seen: dict[str, int],
+    ) -> None:
+        foreign = await create(client, other_user)
+        deleted = await create(client, other_user)
+        await client.delete(path_of(deleted))
+        before = rows_of(shared_database_url, other_user)
+
+        answers = [
+            await client.post(
+                f"{tasks_of(user)}/batch",
+                json={"operations": [{**operation, "id": task_id, **seen}]},
+                headers={"X-Request-ID": "the-same"},
+            )
+            for task_id in (foreign["id"], deleted["id"], str(uuid4()))
+        ]
+
+        assert answers[0].json()["errors"][0]["code"] == "task_not_found"
+        assert {answer.status_code for answer in answers} == {409}
+        assert len({answer.content for answer in answers}) == 1
+        assert rows_of(shared_database_url, other_user) == before
+        assert rows_of(shared_database_url, user) == NO_ROWS
+
+    @pytest.mark.requirement("FR-013", "FR-084")
+    async def test_creates_under_an_id_that_somebody_else_has(
+        self, client: httpx.AsyncClient, user: str, other_user: str, shared_database_url: str
+    ) -> None:
+        foreign = await create(client, other_user)
+        deleted = await create(client, other_user)
+        await client.delete(path_of(deleted))
+        before = rows_of(shared_database_url, other_user)
+
+        answer = await client.post(
+            f"{tasks_of(user)}/batch",
+            json={
+                "operations": [
+                    {"op": "create", "id": task["id"], "task": {"title": "mine"}}
+                    for task in (foreign, deleted)
+                ]
+            },
+        )
+
+        assert answer.status_code == 200
+        assert rows_of(shared_database_url, other_user) == before
+
+
 class TestTwoUsers:
+    @pytest.mark.requirement("FR-013", "FR-079")
+    async def test_have_changes_of_their_own(
+        self, client: httpx.AsyncClient, user: str, other_user: str
+    ) -> None:
+        mine = await create(client, user)
+        theirs = await create(client, other_user)
+        await client.delete(path_of(theirs))
+
+        found = (await client.get(f"{tasks_of(user)}/changes")).json()
+        since = {"since": found["next"]}
+        await create(client, other_user)
+        later = (await client.get(f"{tasks_of(user)}/changes", params=since)).json()
+
+        assert (found["changed"], found["deleted"]) == ([mine], [])
+        assert (later["changed"], later["deleted"]) == ([], [])
+
     @pytest.mark.requirement("FR-013")
     async def test_have_lists_of_their_own(
         self, client: httpx.AsyncClient, user: str, other_user: str
