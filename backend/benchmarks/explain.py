@@ -21,6 +21,7 @@ from dev.postgres import local_postgres
 from src import revisions
 from src.schemas.query import TaskListQuery
 from src.services import listing
+from src.services.changes import LIST_CHANGES
 from src.services.cursors import encode_cursor
 from src.services.statements import USER, tasks
 
@@ -131,8 +132,13 @@ def fill(connection, users: int, count: int) -> None:
     connection.execute(
         "INSERT INTO task_lists SELECT user_id, max(version) FROM tasks GROUP BY user_id"
     )
-    connection.execute("VACUUM ANALYZE tasks")
-    connection.execute("VACUUM ANALYZE task_lists")
+    # One task in ten was deleted.
+    connection.execute(
+        "WITH gone AS (DELETE FROM tasks WHERE version % 10 = 0 RETURNING *)"
+        " INSERT INTO task_tombstones SELECT user_id, id, version, updated_at FROM gone"
+    )
+    for table in ("tasks", "task_lists", "task_tombstones"):
+        connection.execute(f"VACUUM ANALYZE {table}")
     print(f"{count} tasks of {users} users in {time.monotonic() - started:.0f} s\n", flush=True)
 
 
@@ -151,6 +157,19 @@ def show(connection, count: int) -> None:
     values = {"the_user": USER_ID, **listing.time_parameters(NOW, "Europe/Berlin")}
     ms, pages, scans = explain(connection, listing.GET_SUMMARY, values)
     print(f"| summary | {ms:.1f} | {pages} | | | {scans} |", flush=True)
+
+
+def show_changes(connection, count: int) -> None:
+    """Show what the changes cost a client that was away for 30 days, and one that starts."""
+    newest = connection.execute("SELECT max(version) FROM tasks").fetchone()[0]
+    away = newest - count // 30  # the tasks are of 30 months
+    print("\n| changes | limit | ms | pages read | scans |")
+    print("|---|---|---|---|---|")
+    for name, since in (("after 30 days away", away), ("from the start", 0)):
+        for limit in (50, 1000):
+            values = {"the_user": USER_ID, "since": since, "limit": limit, "versions": []}
+            ms, pages, scans = explain(connection, LIST_CHANGES, values)
+            print(f"| {name} | {limit:,} | {ms:.2f} | {pages} | {scans} |", flush=True)
 
 
 def show_writes(connection) -> None:
@@ -185,6 +204,7 @@ def main() -> None:
             count = chosen.tasks // chosen.users
             if chosen.bare or not chosen.index:
                 show(connection, count)
+                show_changes(connection, count)
                 show_writes(connection)
             for index in chosen.index:
                 started = time.monotonic()

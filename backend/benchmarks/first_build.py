@@ -1,8 +1,8 @@
 """The first build of this API, from the history of this repository.
 
 It is measured next to the current build, in the same run. It runs in an environment of its own,
-with the packages that it pinned. Both builds have the same operations and the same migrations, so
-they can serve the same data.
+with the packages that it pinned. It has the operations that are compared, and can serve the same
+data as long as no migration stands in its way.
 
 `python -m benchmarks.first_build` prepares it. The benchmark does so itself when it is missing.
 """
@@ -19,6 +19,10 @@ COMMIT: Final = "9cfec566ced082f664c1c56c6219c04e05935cf9"
 DIRECTORY: Final = BACKEND / "benchmarks" / ".first-build"
 FIRST_BACKEND: Final = DIRECTORY / "backend"
 FIRST_PYTHON: Final = str(DIRECTORY / ".venv" / "bin" / "python")
+
+UNNOTICED: Final = {"0003_first_version.py"}
+"""The migrations since then that make no difference to the first build. It is not ready, because
+it does not know them, but it serves."""
 
 _REPOSITORY: Final = str(BACKEND.parent)
 _FILES: Final = ("src", "migrations", "alembic.ini", "requirements.txt")
@@ -41,7 +45,7 @@ def prepare() -> None:
         _extract()
         _install()
         _READY.write_text(COMMIT)
-    if _migrations(FIRST_BACKEND) != _migrations(BACKEND):
+    if _migrations(BACKEND) - _migrations(FIRST_BACKEND) - UNNOTICED:
         raise FirstBuildUnavailable("its database schema is not the current one")
 
 

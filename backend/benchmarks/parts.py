@@ -11,8 +11,9 @@ from contextlib import ExitStack
 from dataclasses import replace
 from http.client import HTTPConnection
 from itertools import cycle
-from json import loads
+from json import dumps, loads
 from typing import Any, Final
+from uuid import uuid4
 
 import psycopg
 
@@ -37,6 +38,8 @@ ROUND_TRIP_MS: Final = 20
 PAGE_SIZE: Final = 1_000
 LAST_PAGE: Final = 1_000
 PAGE_ROUNDS: Final = 30
+BATCH_SIZE: Final = 100
+BATCH_ROUNDS: Final = 5
 STARTS: Final = 5
 MEMORY_WARM_UP: Final = 20_000
 MEMORY_REQUESTS: Final = 200_000
@@ -78,6 +81,7 @@ def distance(server_url: str, plan: Plan) -> dict[str, Any]:
             warm_up=2,
         )
         round_trip_ms = _round_trip_ms(far_url)
+        batch = _batch_ms(contenders[OURS].server.port) if OURS in contenders else None
     return {
         "rounds": DISTANT_ROUNDS,
         "clients": DISTANT_CLIENTS,
@@ -85,7 +89,47 @@ def distance(server_url: str, plan: Plan) -> dict[str, Any]:
         "round_trip_ms": ROUND_TRIP_MS,
         "measured_round_trip_ms": round_trip_ms,
         "figures": figures,
+        "batch": batch,
     }
+
+
+def _batch_ms(port: int) -> dict[str, Any]:
+    """Time a batch of 100 creations, and 100 requests that create one task each."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=30)
+    task = {"title": "Buy milk", "description": "Two litres"}
+
+    def post(path: str, body: object, status: int) -> None:
+        headers = {"Content-Type": "application/json"}
+        connection.request("POST", path, dumps(body), headers)
+        answer = connection.getresponse()
+        answer.read()
+        if answer.status != status:
+            raise SystemExit(f"{path}: {answer.status}")
+
+    def in_a_batch() -> None:
+        operations = [{"op": "create", "task": task, "id": str(uuid4())} for _ in range(BATCH_SIZE)]
+        post("/api/v1/batches/tasks/batch", {"operations": operations}, 200)
+
+    def one_by_one() -> None:
+        for _ in range(BATCH_SIZE):
+            post("/api/v1/singles/tasks", task, 201)
+
+    for warm_up in (in_a_batch, one_by_one):
+        warm_up()
+    batch_ms, singles_ms = [], []
+    for _ in range(BATCH_ROUNDS):
+        batch_ms.append(_median_ms(in_a_batch, rounds=1))
+        singles_ms.append(_median_ms(one_by_one, rounds=1))
+    connection.close()
+    figures = {
+        "batch_ms": statistics.median(batch_ms),
+        "singles_ms": statistics.median(singles_ms),
+    }
+    say(
+        f"{BATCH_SIZE} creations: {figures['batch_ms']:.1f} ms in a batch,"
+        f" {figures['singles_ms']:.0f} ms one by one"
+    )
+    return {"size": BATCH_SIZE, **figures}
 
 
 def _round_trip_ms(url: str) -> float:

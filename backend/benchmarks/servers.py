@@ -51,21 +51,26 @@ def _gunicorn(application: str) -> tuple[str, ...]:
     return (PEERS_PYTHON, "-m", "gunicorn", application, *options, *logs)
 
 
-def _task_api(label: str, *command: str, directory: Path) -> Server:
+def _task_api(label: str, *command: str, directory: Path, ready: str = Server.ready) -> Server:
     return Server(
         label,
         command,
         ("fastapi", "starlette", "sqlmodel", "sqlalchemy", "psycopg", "pydantic", "uvicorn"),
         directory=directory,
         environment={"DB_POOL_SIZE": "8", "WEB_CONCURRENCY": "1"},
-        ready="/health/ready",
+        ready=ready,
     )
 
 
 OURS: Final = "task-api"
 FIRST: Final = "first-build"
 SERVERS: Final = {
-    OURS: _task_api("Task API", sys.executable, "-m", "src", "serve", directory=BACKEND),
+    OURS: _task_api(
+        "Task API",
+        *(sys.executable, "-m", "src", "serve"),
+        directory=BACKEND,
+        ready="/health/ready",
+    ),
     FIRST: _task_api("first build", FIRST_PYTHON, "-m", "src", directory=FIRST_BACKEND),
     "fastapi-sqlmodel": Server(
         "FastAPI + SQLModel",

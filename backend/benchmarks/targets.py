@@ -24,6 +24,7 @@ CHEAPER_THAN_FIRST_BUILD: Final = ("list of 50", "list of 1,000")
 AIM_AGAINST_FIRST_BUILD: Final = (0.9, 1.0)
 """An aim for the throughput. The report shows it, but it is not a target."""
 ABOVE_ROUND_TRIP_MS: Final = 3.0
+BATCH: Final = 50.0
 FAIRNESS: Final = 3.0
 GROWTH: Final = 1.2
 PAGE_GROWTH: Final = 1.5
@@ -102,6 +103,9 @@ def _distance(part: Results) -> Iterator[Outcome]:
             f"{p50:.1f} ms",
             p50 <= limit,
         )
+    if batch := part.get("batch"):
+        what = f"a batch of {batch['size']} creations against as many requests, at that distance"
+        yield at_least(what, batch["singles_ms"] / batch["batch_ms"], BATCH)
 
 
 def _growth(part: Results) -> Iterator[Outcome]:

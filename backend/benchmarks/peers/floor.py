@@ -23,13 +23,15 @@ COLUMNS: Final = (
     "id, user_id, title, description, is_completed, completed_at, priority, due_date, due_at,"
     " tags, version, created_at, updated_at"
 )
+CLOCK: Final = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 NEXT_VERSION: Final = """
     INSERT INTO task_lists (user_id, version) {first}
-    ON CONFLICT (user_id) DO UPDATE SET version = task_lists.version + 1
+    ON CONFLICT (user_id) DO UPDATE
+    SET version = greatest(task_lists.version + 1, excluded.version)
     RETURNING version, clock_timestamp() AS at
 """
 OF_A_PRESENT_TASK: Final = NEXT_VERSION.format(
-    first="SELECT %(user_id)s, 1"
+    first=f"SELECT %(user_id)s, {CLOCK}"
     " WHERE EXISTS (SELECT FROM tasks WHERE user_id = %(user_id)s AND id = %(id)s)"
 )
 
@@ -39,7 +41,7 @@ LIST: Final = f"""
     ORDER BY created_at DESC, id DESC LIMIT %(limit)s
 """
 CREATE: Final = f"""
-    WITH change AS ({NEXT_VERSION.format(first="VALUES (%(user_id)s, 1)")})
+    WITH change AS ({NEXT_VERSION.format(first=f"VALUES (%(user_id)s, {CLOCK})")})
     INSERT INTO tasks (user_id, id, title, description, is_completed, priority, tags, version,
                        created_at, updated_at)
     SELECT %(user_id)s, %(id)s, %(title)s, %(description)s, false, 'none', '{{}}', version, at, at

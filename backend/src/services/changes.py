@@ -2,6 +2,9 @@
 
 A token names a version: the client has seen every change up to it. Versions follow the order of the
 commits, so a statement that sees one change sees all earlier ones, and nothing is ever skipped.
+
+A token also names the first version of the list. If the list has another one, the tasks were lost
+or restored since then.
 """
 
 from collections.abc import Sequence
@@ -29,13 +32,24 @@ from src.services.statements import (
     with_list,
 )
 
-BEGINNING: Final = 0
-"""The version before all changes: who has seen only this has nothing."""
-
 _MAX_VERSION: Final = 2**63 - 1
 _SINCE: Final = bindparam("since", type_=BIGINT)
 TOKENS: Final = "changes"
 """What tokens are bound to, as cursors are to their list. The identity of a list is JSON."""
+
+
+class Token(NamedTuple):
+    """The first version of the list, and the version up to which the client has seen it."""
+
+    first_version: int
+    version: int
+
+
+START: Final = Token(0, -1)
+"""Where a client without a token starts. It has nothing, so it needs no deletions."""
+
+_EMPTY: Final = Token(0, 0)
+"""The token of a list that had no change yet. Every list continues it."""
 
 
 class Changes(NamedTuple):
@@ -48,8 +62,8 @@ class Changes(NamedTuple):
     has_more: bool
 
 
-def read_token(token: str, user_id: str) -> int:
-    """Give the version in a token. Anybody can make a token, so it may hold anything.
+def read_token(token: str, user_id: str) -> Token:
+    """Read a token. Anybody can make one, so it may hold anything.
 
     Raises:
         TokenMismatch: the token is damaged, or was made for another user.
@@ -58,20 +72,23 @@ def read_token(token: str, user_id: str) -> int:
         keys = decode_cursor(token, user_id=user_id, query=TOKENS)
     except CursorMismatch:
         raise TokenMismatch from None
-    match keys:
-        case [version] if type(version) is int and BEGINNING <= version <= _MAX_VERSION:
-            return version
-    raise TokenMismatch
+    is_token = len(keys) == len(Token._fields) and all(
+        type(key) is int and 0 <= key <= _MAX_VERSION for key in keys
+    )
+    if not is_token:
+        raise TokenMismatch
+    return Token._make(keys)
 
 
-def changes_of(rows: Sequence[Row[Any]], user_id: str, *, since: int, limit: int) -> Changes:
+def changes_of(rows: Sequence[Row[Any]], user_id: str, *, since: Token, limit: int) -> Changes:
     """Make the answer of the rows of the statement: at least one; if there are more, one more.
 
     Raises:
-        ListRestarted: there are versions that the client has seen and this list never had.
+        ListRestarted: the client has seen another list, or versions that this one does not have.
     """
     version, first_version = rows[0].list_version, rows[0].first_version
-    if since != BEGINNING and not first_version <= since <= version:
+    is_of_list = since.first_version == first_version and since.version <= version
+    if since not in (START, _EMPTY) and not is_of_list:
         raise ListRestarted
     shown = rows[:limit] if rows[0].id is not None else []
     has_more = len(rows) > limit
@@ -80,7 +97,7 @@ def changes_of(rows: Sequence[Row[Any]], user_id: str, *, since: int, limit: int
         version,
         [task_of(row) for row in shown if row.deleted_at is None],
         [tombstone_of(row) for row in shown if row.deleted_at is not None],
-        encode_cursor([reached], user_id=user_id, query=TOKENS),
+        encode_cursor(list(Token(first_version, reached)), user_id=user_id, query=TOKENS),
         has_more,
     )
 
@@ -114,7 +131,7 @@ def _list_changes() -> Select[Any]:
         .where(
             task_tombstones.c.user_id == USER,
             task_tombstones.c.version > _SINCE,
-            _SINCE > BEGINNING,  # who has nothing needs no deletions
+            _SINCE > START.version,
             fresh,
             ~is_back,
         )

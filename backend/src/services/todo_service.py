@@ -31,7 +31,7 @@ from src.schemas.query import TaskListQuery
 from src.schemas.task import TaskCreate, TaskReplace, TaskSummary, TaskUpdate
 from src.services import batch, listing, statements
 from src.services.batch import Result
-from src.services.changes import BEGINNING, LIST_CHANGES, Changes, changes_of, read_token
+from src.services.changes import LIST_CHANGES, START, Changes, changes_of, read_token
 from src.services.idempotency import fingerprint_of, task_id_of
 from src.services.listing import Page
 
@@ -99,10 +99,10 @@ async def list_changes(
         TokenMismatch: the token belongs to another user.
         ListRestarted: the token is of a list that was lost, or replaced by an older copy.
     """
-    since = BEGINNING if query.since is None else read_token(query.since, user_id)
+    since = START if query.since is None else read_token(query.since, user_id)
     parameters = {
         "the_user": user_id,
-        "since": since,
+        "since": since.version,
         "limit": query.limit,
         "versions": list(seen),
     }

@@ -123,7 +123,7 @@ class Stage(NamedTuple):
 
     async def list_restarted(self) -> Provoked:
         await create(self.client, self.user)
-        since = encode_cursor([1], user_id=self.user, query=TOKENS)
+        since = encode_cursor([1, 1], user_id=self.user, query=TOKENS)
         return Provoked(await self.send("GET", f"changes?since={since}"))
 
     async def batch_failed(self) -> Provoked:

@@ -131,7 +131,7 @@ class Counter(NamedTuple):
             **keys,
             "list_tag": page.headers["etag"],
             "no_id": NO_TASK,
-            "since": encode_cursor([task["version"]], user_id=user, query=TOKENS),
+            "since": encode_cursor([0, 0], user_id=user, query=TOKENS),
             "everything_next": self._next_of_everything(),
         }
 
