@@ -131,7 +131,7 @@ def _list_changes() -> Select[Any]:
         .where(
             task_tombstones.c.user_id == USER,
             task_tombstones.c.version > _SINCE,
-            _SINCE > START.version,
+            START.version < _SINCE,
             fresh,
             ~is_back,
         )
