@@ -9,13 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from benchmarks import BACKEND
-from benchmarks.first_build import FIRST_BACKEND, FIRST_PYTHON
+from benchmarks.first_build import FIRST_BACKEND, FIRST_PYTHON, revision_hidden
 from benchmarks.process_tree import ProcessTree
 
 PEERS: Final = BACKEND / "benchmarks" / "peers"
@@ -157,12 +157,13 @@ def running(
         start_new_session=True,
     )
     try:
-        while not _answers(port, server.ready):
-            if process.poll() is not None:
-                raise SystemExit(f"{name} ended while it was starting")
-            if time.perf_counter() - started > START_TIMEOUT:
-                raise SystemExit(f"{name} does not answer after {START_TIMEOUT:g} s")
-            time.sleep(0.01)
+        with revision_hidden(database_url) if name == FIRST else nullcontext():
+            while not _answers(port, server.ready):
+                if process.poll() is not None:
+                    raise SystemExit(f"{name} ended while it was starting")
+                if time.perf_counter() - started > START_TIMEOUT:
+                    raise SystemExit(f"{name} does not answer after {START_TIMEOUT:g} s")
+                time.sleep(0.01)
         start_seconds = time.perf_counter() - started
         yield RunningServer(name, port, ProcessTree(process.pid), start_seconds)
     finally:
