@@ -11,11 +11,10 @@ import pytest
 
 from src.api.problems import Kind
 from src.config import ROOT
-from src.main import create_app
 from src.services.changes import TOKENS
 from src.services.cursors import encode_cursor
 from tests.builders import NEW, REPLACEMENT, create, path_of, problem, tasks_of
-from tests.conftest import BASE_URL, make_settings
+from tests.processes import serving
 
 pytestmark = pytest.mark.anyio
 
@@ -312,11 +311,7 @@ class TestAListThatRestarted:
     async def test_is_every_list_after_the_command_restored(
         self, user: str, other_user: str, database_url: str
     ) -> None:
-        app = create_app(make_settings(database_url))
-        async with (
-            app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE_URL) as client,
-        ):
+        async with serving(database_url) as (_, client):
             tasks = [await create(client, name) for name in (user, user, other_user)]
             tokens = [await token(client, name) for name in (user, other_user)]
 

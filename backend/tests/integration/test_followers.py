@@ -11,10 +11,8 @@ import httpx
 import psycopg
 import pytest
 
-from src.main import create_app
-from tests.answers import check_answer
 from tests.builders import CHANGE_ONE_TASK, create, path_of, rows_of, send, tasks_of
-from tests.conftest import BASE_URL, make_settings
+from tests.processes import serving
 
 WRITERS: Final = 8
 OPERATIONS: Final = 10_000
@@ -27,15 +25,7 @@ Copy = dict[str, Task]
 @pytest.fixture
 async def own_client(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
     """A client of an app on a database of its own."""
-    app = create_app(make_settings(database_url))
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(
-            transport=httpx.ASGITransport(app),
-            base_url=BASE_URL,
-            event_hooks={"response": [check_answer]},
-        ) as client,
-    ):
+    async with serving(database_url) as (_, client):
         yield client
 
 
