@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -148,24 +148,33 @@ def running(
         "PORT": str(port),
         "LOG_LEVEL": "warning",
     }
-    started = time.perf_counter()
-    process = subprocess.Popen(
-        command,
-        cwd=server.directory,
-        env=its_environment,
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
+    with ExitStack() as stack:
         with revision_hidden(database_url) if name == FIRST else nullcontext():
+            started = time.perf_counter()
+            process = stack.enter_context(_process(command, server.directory, its_environment))
             while not _answers(port, server.ready):
                 if process.poll() is not None:
                     raise SystemExit(f"{name} ended while it was starting")
                 if time.perf_counter() - started > START_TIMEOUT:
                     raise SystemExit(f"{name} does not answer after {START_TIMEOUT:g} s")
                 time.sleep(0.01)
-        start_seconds = time.perf_counter() - started
+            start_seconds = time.perf_counter() - started
         yield RunningServer(name, port, ProcessTree(process.pid), start_seconds)
+
+
+@contextmanager
+def _process(
+    command: list[str], directory: Path, environment: Mapping[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(
+        command,
+        cwd=directory,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield process
     finally:
         process.terminate()
         try:

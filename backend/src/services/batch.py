@@ -15,11 +15,14 @@ from sqlalchemy import (
     ARRAY,
     CTE,
     JSON,
+    Column,
     FromClause,
     Insert,
     LargeBinary,
     Row,
     Select,
+    Table,
+    TableValuedAlias,
     Text,
     Uuid,
     any_,
@@ -251,7 +254,7 @@ def _read_batch() -> Select[Any]:
     return with_list(found, func.clock_timestamp(type_=INSTANT).label("at"))
 
 
-def _rows(name: str, columns: Iterable[Any]) -> Any:  # noqa: ANN401 — a FROM element
+def _rows(name: str, columns: Iterable[Column[Any]]) -> TableValuedAlias:
     """Read the rows of a parameter: a JSON array of objects. Its size changes no statement."""
     given = cast(bindparam(name, type_=Text()), JSON)
     return (
@@ -300,7 +303,7 @@ def _write_batch() -> Select[Any]:
     return select(change.c.version).add_cte(*(part.cte() for part in parts))
 
 
-def _upsert(table: Any, rows: FromClause, change: CTE) -> Insert:  # noqa: ANN401 — a table
+def _upsert(table: Table, rows: FromClause, change: CTE) -> Insert:
     names = [of.name for of in rows.c]
     insertion = upsert(table).from_select(
         ["user_id", *names],

@@ -155,6 +155,25 @@ class TestABatch:
             {"user_id": user, "version": versions[-1], "first_version": versions[0]}
         ]
 
+    async def test_keeps_the_time_of_a_completion(
+        self, client: httpx.AsyncClient, user: str
+    ) -> None:
+        task = await create(client, user, is_completed=True)
+
+        again, changed, reopened, anew = await apply(
+            client,
+            user,
+            completion(task),
+            change(task, title="x"),
+            completion(task, is_completed=False),
+            completion(task),
+        )
+
+        assert again["task"]["completed_at"] == task["completed_at"]
+        assert changed["task"]["completed_at"] == task["completed_at"]
+        assert reopened["task"]["completed_at"] is None
+        assert anew["task"]["completed_at"] > task["completed_at"]
+
     async def test_shows_up_in_the_changes(self, client: httpx.AsyncClient, user: str) -> None:
         deleted = await create(client, user)
         since = (await client.get(f"{tasks_of(user)}/changes")).json()["next"]

@@ -38,7 +38,7 @@ router: Final = APIRouter(
     | problems(*BODY, Kind.BATCH_FAILED, Kind.DATABASE_UNAVAILABLE, Kind.OUTCOME_UNKNOWN),
 )
 async def apply_batch(session: SessionDep, user_id: UserId, batch: TaskBatch) -> Response:
-    """Carry out up to 100 operations in their order: all of them, or none.
+    """Carry out the operations in their order: all of them, or none.
 
     If any operation fails, nothing is changed, and `errors` names every operation that failed, with
     the code and status that it would have had on its own.
