@@ -1,6 +1,7 @@
 """What many tests use: tasks, their paths, the operations on them, pages, problems and rows."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
@@ -9,8 +10,11 @@ import httpx
 import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
+from sqlalchemy import event
+from sqlalchemy.engine import Engine, ExecutionContext
 
 from src.api.problems import Kind
+from src.services.batch import WRITE_BATCH
 
 REPLACEMENT: Final = {
     "title": "Buy oat milk",
@@ -211,3 +215,37 @@ def stop_clock(database_url: str, user: str) -> None:
             " ON CONFLICT (user_id) DO UPDATE SET version = excluded.version",
             [user, AHEAD],
         )
+
+
+@contextmanager
+def changed_before_the_write(database_url: str, user: str, change: str) -> Iterator[None]:
+    """Let somebody change all tasks of the user once, when a batch has been read, before it writes.
+
+    `change` is what an UPDATE sets.
+    """
+    pending = [change]
+
+    def interfere(
+        _connection: object,
+        _cursor: object,
+        _text: str,
+        _parameters: object,
+        context: ExecutionContext,
+        _many: object,
+    ) -> None:
+        if context.invoked_statement is WRITE_BATCH and pending:
+            with psycopg.connect(database_url) as connection:
+                for statement in (
+                    "UPDATE task_lists SET version = version + 1 WHERE user_id = %(user)s",
+                    f"UPDATE tasks SET {pending.pop()}, version = task_lists.version"  # noqa: S608 — the text is ours
+                    " FROM task_lists WHERE tasks.user_id = %(user)s"
+                    " AND task_lists.user_id = tasks.user_id",
+                ):
+                    connection.execute(statement.encode(), {"user": user})
+
+    event.listen(Engine, "before_cursor_execute", interfere)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "before_cursor_execute", interfere)
+    assert not pending, "no batch has been written"

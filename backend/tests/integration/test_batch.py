@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 
 from src.api.problems import Kind
 from src.models.limits import BATCH_BODY_MAX_BYTES, BATCH_MAX_OPERATIONS, BODY_MAX_BYTES
-from tests.builders import NEW, NO_TASK, REPLACEMENT, create, path_of, problem, rows_of, tasks_of
+from tests.builders import (
+    NEW,
+    NO_TASK,
+    REPLACEMENT,
+    changed_before_the_write,
+    create,
+    path_of,
+    problem,
+    rows_of,
+    tasks_of,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -307,6 +317,31 @@ class TestABatchThatFails:
             failure(1, Kind.VERSION_MISMATCH, current=current),
             failure(3, Kind.TASK_NOT_FOUND),
         ]
+
+    @pytest.mark.requirement("FR-082", "FR-086")
+    async def test_changes_nothing_if_it_fails_because_the_list_has_changed_meanwhile(
+        self, client: httpx.AsyncClient, user: str, shared_database_url: str
+    ) -> None:
+        updated, deleted = [await create(client, user) for _ in range(2)]
+
+        with changed_before_the_write(shared_database_url, user, "title = 'theirs'"):
+            answer = await send_batch(
+                client,
+                user,
+                creation(),
+                deletion(deleted),
+                {**change(updated, title="ours"), "if_version": updated["version"]},
+            )
+
+        left = await all_tasks(client, user)
+        assert answer.json()["errors"] == [
+            failure(2, Kind.VERSION_MISMATCH, current=left[updated["id"]])
+        ]
+        assert {id_: task["title"] for id_, task in left.items()} == {
+            updated["id"]: "theirs",
+            deleted["id"]: "theirs",
+        }
+        assert rows_of(shared_database_url, user)["task_tombstones"] == []
 
     async def test_can_fail_a_hundred_times(self, client: httpx.AsyncClient, user: str) -> None:
         task = await create(client, user)

@@ -201,29 +201,28 @@ async def test_batches_and_other_writers_never_deadlock(
 ) -> None:
     """Each batch touches the same tasks in another order, and so do the writers between them."""
     tasks = [await create(own_client, user) for _ in range(6)]
+    doomed = {number: [await create(own_client, user) for _ in range(4)] for number in range(SEEDS)}
 
     async def write_batch(seed: int) -> httpx.Response:
-        order = random.Random(seed).sample(tasks, len(tasks))  # noqa: S311 — no secret
+        """Update all tasks and delete those of this number, as another batch and others do."""
         operations = [
-            {"op": "update", "id": task["id"], "changes": {"title": f"{seed}"}} for task in order
+            {"op": "update", "id": task["id"], "changes": {"title": f"{seed}"}} for task in tasks
         ]
+        operations += [{"op": "delete", "id": task["id"]} for task in doomed[abs(seed)]]
         brief = str(uuid4())
+        random.Random(seed).shuffle(operations)  # noqa: S311 — no secret
         operations += [
             {"op": "create", "task": {"title": "brief"}, "id": brief},
             {"op": "delete", "id": brief},
         ]
         return await own_client.post(f"{tasks_of(user)}/batch", json={"operations": operations})
 
-    async def delete_and_create() -> httpx.Response:
-        answer = await own_client.post(tasks_of(user), json={"title": "x"})
-        return await own_client.delete(path_of(answer.json()))
-
     async def write(seed: int) -> list[httpx.Response]:
         task = random.Random(seed).choice(tasks)  # noqa: S311 — no secret
         return await asyncio.gather(
             write_batch(seed),
             write_batch(-seed),
-            delete_and_create(),
+            *(own_client.delete(path_of(task)) for task in doomed[seed][2:]),
             *(
                 send(own_client, operation, user, task["id"])
                 for operation in CHANGE_ONE_TASK.values()
@@ -237,7 +236,10 @@ async def test_batches_and_other_writers_never_deadlock(
     found = await asyncio.gather(*map(keep_writing, seeds))
 
     answers = [answer for some in found for answer in some]
-    assert Counter(answer.status_code for answer in answers) == {200: SEEDS * 6, 204: SEEDS}
+    statuses = Counter(answer.status_code for answer in answers)
+    assert statuses[200] == SEEDS * 6
+    assert statuses[204] + statuses[404] == SEEDS * 2  # a batch may have deleted it before
+    assert set(statuses) <= {200, 204, 404}
     with psycopg.connect(database_url) as connection:
         connection.execute("SELECT pg_stat_force_next_flush()")
         deadlocks = connection.execute(

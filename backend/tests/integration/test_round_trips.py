@@ -17,16 +17,20 @@ from urllib.parse import parse_qsl
 from uuid import uuid4
 
 import httpx
-import psycopg
 import pytest
-from sqlalchemy import event
-from sqlalchemy.engine import Engine, ExecutionContext
 
 from src.schemas.query import TaskListQuery
-from src.services.batch import WRITE_BATCH
 from src.services.changes import TOKENS
 from src.services.cursors import encode_cursor
-from tests.builders import NEW, NO_TASK, REPLACEMENT, Operation, each, send
+from tests.builders import (
+    NEW,
+    NO_TASK,
+    REPLACEMENT,
+    Operation,
+    changed_before_the_write,
+    each,
+    send,
+)
 from tests.processes import serving, until
 from tests.wire import Flight, Wire
 
@@ -276,32 +280,11 @@ class TestABatch:
         self, counter: Counter, user: str, shared_database_url: str
     ) -> None:
         task = (await counter.client.post(counter.tasks, json={"title": "Buy milk"})).json()
-        interference = iter(["UPDATE tasks SET title = 'theirs' WHERE user_id = %s"])
-
-        def interfere(
-            _connection: object,
-            _cursor: object,
-            _text: str,
-            _parameters: object,
-            context: ExecutionContext,
-            _many: object,
-        ) -> None:
-            if context.invoked_statement is WRITE_BATCH:
-                with psycopg.connect(shared_database_url) as connection:
-                    for statement in interference:
-                        connection.execute(statement.encode(), [user])
-                        connection.execute(
-                            "UPDATE task_lists SET version = version + 1 WHERE user_id = %s",
-                            [user],
-                        )
-
         operations = [{"op": "update", "id": task["id"], "changes": {"tags": ["ours"]}}]
-        event.listen(Engine, "before_cursor_execute", interfere)
-        try:
-            batch = expect(200, "POST", "/batch", {"operations": operations})
+        batch = expect(200, "POST", "/batch", {"operations": operations})
+
+        with changed_before_the_write(shared_database_url, user, "title = 'theirs'"):
             flights = await counter.costs(batch)
-        finally:
-            event.remove(Engine, "before_cursor_execute", interfere)
 
         # Two in vain; then BEGIN, the lock, the reading, the writing, and COMMIT.
         begin, commit = [("Q", 1)], [("Q", 1)]
