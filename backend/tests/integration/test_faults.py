@@ -20,6 +20,7 @@ from tests.builders import (
     NO_TASK,
     REPLACEMENT,
     Operation,
+    changed_before_the_write,
     create,
     each,
     rows_of,
@@ -244,10 +245,14 @@ class TestAFaultOfABatch:
     """It has two statements: the first reads, the second writes."""
 
     async def apply(
-        self, stage: Stage, *faults: Fault | None, is_conditional: bool = False
+        self,
+        stage: Stage,
+        *faults: Fault | None,
+        is_conditional: bool = False,
+        user: str | None = None,
     ) -> tuple[httpx.Response, object]:
         """Send a batch to a user who has one task; give the answer, and what is left."""
-        user = f"user-{uuid4()}"
+        user = user or f"user-{uuid4()}"
         task = await create(stage.client, user, title="Wash up")
         seen = {"if_version": task["version"]} if is_conditional else {}
         operations = [
@@ -283,6 +288,21 @@ class TestAFaultOfABatch:
 
         assert (answer.status_code, answer.json()["code"]) == (503, "outcome_unknown")
         assert (left == undisturbed) is (fault is Fault.SWALLOWED)
+
+    @pytest.mark.requirement("FR-059", "FR-082", "SC-010")
+    @each_of(FAULTS)
+    async def test_in_the_transaction_of_its_second_attempt_leaves_nothing(
+        self, stage: Stage, user: str, fault: Fault
+    ) -> None:
+        """In vain it has read and written; then it locks, reads and writes."""
+        with changed_before_the_write(stage.database_url, user, "title = 'theirs'"):
+            answer, _ = await self.apply(stage, *[None] * 4, fault, user=user)
+
+        code = "database_unavailable" if fault is Fault.TERMINATED else "outcome_unknown"
+        assert (answer.status_code, answer.json()["code"]) == (503, code)
+        rows = rows_of(stage.database_url, user)
+        assert [row["title"] for row in rows["tasks"]] == ["theirs"]
+        assert rows["task_tombstones"] == []
 
 
 def attempts_at(operation: Operation) -> int:
