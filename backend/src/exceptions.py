@@ -7,6 +7,7 @@ TaskError
 │   └── TaskExists         the task should not have existed
 ├── IdempotencyKeyReused   the key was used for a different request
 ├── CursorMismatch         the cursor does not belong to this list
+├── UnknownNeighbour       there is no such task to move the task next to
 ├── TokenMismatch          the token does not belong to this user's changes
 ├── ListRestarted          the token is of a list that was lost or replaced by an older copy
 ├── BatchFailed            some operations of the batch failed, so none was carried out
@@ -65,6 +66,16 @@ class CursorMismatch(TaskError):
     """The cursor is damaged, or belongs to another user, filter or sort."""
 
     code = "cursor_mismatch"
+
+
+class UnknownNeighbour(TaskError):
+    """The user has no such task to move a task next to; `side` is where it should have been."""
+
+    code = "unknown_neighbour"
+
+    def __init__(self, side: str) -> None:
+        super().__init__(side)
+        self.side = side
 
 
 class TokenMismatch(TaskError):

@@ -25,6 +25,7 @@ from src.exceptions import (
     IdempotencyKeyReused,
     TaskError,
     TokenMismatch,
+    UnknownNeighbour,
     UnknownTimeZone,
     VersionMismatch,
 )
@@ -147,9 +148,16 @@ RULES: Final[dict[type[TaskError], tuple[dict[str, str], str]]] = {
         {"parameter": "since"},
         "does not belong to the changes of this user; start again without since",
     ),
+    UnknownNeighbour: (
+        {"pointer": "/{side}"},
+        "is not the id of a task of this user; send the id of another task, or null",
+    ),
     UnknownTimeZone: ({"parameter": "tz"}, "is not known to the database"),
 }
-"""The failures that break a rule (422): where, and what to send instead."""
+"""The failures that break a rule (422): where, and what to send instead.
+
+A name in braces is an attribute of the failure.
+"""
 
 
 class RefusedRequest(HTTPException):
@@ -205,15 +213,26 @@ def problems(*kinds: Kind) -> dict[int | str, dict[str, Any]]:
 
 def operation_failure(position: int, error: TaskError) -> dict[str, Any]:
     """Say why an operation of a batch failed, as it would have failed on its own."""
+    pointer = f"/operations/{position}"
+    if type(error) in RULES:
+        broken = _broken_rule(error)
+        pointer += broken["pointer"]
+        return {**broken, "pointer": pointer, "status": Kind.INVALID_REQUEST.status}
     kind = Kind[error.code.upper()]
     current = {"current": to_wire(error.current)} if isinstance(error, VersionMismatch) else {}
     return {
-        "pointer": f"/operations/{position}",
+        "pointer": pointer,
         "code": kind.code,
         "detail": kind.detail,
         "status": kind.status,
         **current,
     }
+
+
+def _broken_rule(error: TaskError) -> dict[str, str]:
+    place, detail = RULES[type(error)]
+    ((where, name),) = place.items()
+    return {where: name.format_map(vars(error)), "code": error.code, "detail": detail}
 
 
 def _response(document: dict[str, Any], headers: dict[str, str] | None) -> Response:
@@ -255,8 +274,7 @@ async def _on_http_exception(request: Request, error: StarletteHTTPException) ->
 async def _on_task_error(_: Request, error: TaskError) -> Response:
     if type(error) not in RULES:
         return problem(Kind[error.code.upper()])
-    place, detail = RULES[type(error)]
-    return problem(Kind.INVALID_REQUEST, errors=[{**place, "code": error.code, "detail": detail}])
+    return problem(Kind.INVALID_REQUEST, errors=[_broken_rule(error)])
 
 
 async def _on_version_mismatch(_: Request, error: VersionMismatch) -> Response:

@@ -6,6 +6,9 @@ from typing import Any, Final
 from src.models.limits import (
     IDEMPOTENCY_KEY_MAX_LENGTH,
     IDEMPOTENCY_KEY_PATTERN,
+    POSITION_DECIMALS,
+    POSITION_PATTERN,
+    POSITION_WHOLE_DIGITS,
     USER_ID_MAX_LENGTH,
     USER_ID_PATTERN,
 )
@@ -51,6 +54,11 @@ VIOLATIONS: Final = {
     IDEMPOTENCY_KEY_PATTERN: (
         "invalid_format",
         f"must be 1 to {IDEMPOTENCY_KEY_MAX_LENGTH} visible ASCII characters without spaces",
+    ),
+    POSITION_PATTERN: (
+        "invalid_format",
+        f"must be {POSITION_WHOLE_DIGITS} digits, which a point and 1 to {POSITION_DECIMALS} digits"
+        " may follow; the last of these must not be 0",
     ),
     "literal_error": ("not_allowed", "must be one of {expected}"),
     "enum": ("not_allowed", "must be one of {expected}"),

@@ -29,6 +29,17 @@ TAGS_MAX_COUNT: Final = 20
 TAG_MAX_LENGTH: Final = 50
 """Code points, after trimming."""
 
+POSITION_WHOLE_DIGITS: Final = 16
+"""Digits of a position before the point: as many as a version has."""
+
+POSITION_DECIMALS: Final = 40
+"""Digits of a position after the point, at most."""
+
+POSITION_PATTERN: Final = (
+    rf"^[0-9]{{{POSITION_WHOLE_DIGITS}}}(\.[0-9]{{0,{POSITION_DECIMALS - 1}}}[1-9])?$"
+)
+"""A decimal number of fixed width, without zeros at its end: text in the order of the numbers."""
+
 PRIORITIES: Final = ("none", "low", "medium", "high")
 """In ascending order: the order of the database's enum, and so of every sort."""
 

@@ -21,6 +21,7 @@ from sqlalchemy import (
     MetaData,
     Text,
     Uuid,
+    text,
 )
 from sqlalchemy.dialects.postgresql import BIGINT, TIMESTAMP
 from sqlmodel import Field, SQLModel
@@ -38,9 +39,9 @@ USER_ID: Final = Text(collation="C")
 """Compared byte by byte: exact, and the cheapest key there is."""
 
 
-def _literal(text: str) -> str:
-    """Write `text` as an ASCII-only SQL string literal, whatever it holds."""
-    return "U&'" + "".join(f"\\{ord(character):04x}" for character in text) + "'"
+def _literal(value: str) -> str:
+    """Write `value` as an ASCII-only SQL string literal, whatever it holds."""
+    return "U&'" + "".join(f"\\{ord(character):04x}" for character in value) + "'"
 
 
 def _in_range(column: str, name: str) -> CheckConstraint:
@@ -58,6 +59,13 @@ def _user_id_format(table: str) -> CheckConstraint:
 _JSON_WHITE_SPACE = "".join(f"\\u{ord(character):04x}" for character in limits.WHITE_SPACE)
 _TAG_PATTERN = (
     f"^[^{_JSON_WHITE_SPACE}](.{{0,{limits.TAG_MAX_LENGTH - 2}}}[^{_JSON_WHITE_SPACE}])?$"
+)
+
+
+# For servers that run while this column is being added: where a new task comes by itself.
+LAST_POSITION: Final = (
+    "lpad(least((extract(epoch from clock_timestamp()) * 1000000)::bigint,"
+    f" {10**limits.POSITION_WHOLE_DIGITS - 1})::text, {limits.POSITION_WHOLE_DIGITS}, '0')"
 )
 
 
@@ -131,6 +139,7 @@ class Task(SQLModel, table=True):
             f"octet_length(request_hash) = {limits.REQUEST_HASH_LENGTH}",
             name="tasks_request_hash_length",
         ),
+        CheckConstraint(f"position ~ '{limits.POSITION_PATTERN}'", name="tasks_position_format"),
         CheckConstraint("version >= 1", name="tasks_version_positive"),
     )
 
@@ -144,6 +153,9 @@ class Task(SQLModel, table=True):
     due_date: date | None = Field(sa_column=Column(Date))
     due_at: datetime | None = Field(sa_column=Column(INSTANT))
     tags: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False))
+    position: str = Field(
+        sa_column=Column(Text(collation="C"), nullable=False, server_default=text(LAST_POSITION))
+    )
     version: int = Field(sa_column=Column(BIGINT, nullable=False))
     request_hash: bytes | None = Field(sa_column=Column(LargeBinary))
     created_at: datetime = Field(sa_column=Column(INSTANT, nullable=False))
@@ -163,6 +175,7 @@ class TaskRow(NamedTuple):
     due_date: date | None
     due_at: datetime | None
     tags: list[str]
+    position: str
     version: int
     created_at: datetime
     updated_at: datetime
@@ -205,4 +218,5 @@ Index(
     Task.updated_at.desc(),  # type: ignore[attr-defined]  # the same
     Task.id.desc(),  # type: ignore[attr-defined]  # the same
 )
+Index("tasks_user_id_position_id_idx", Task.user_id, Task.position, Task.id)  # type: ignore[arg-type]  # the same
 Index("tasks_user_id_version_idx", Task.user_id, Task.version)  # type: ignore[arg-type]  # the same

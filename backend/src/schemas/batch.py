@@ -7,7 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from src.models import limits
 from src.schemas.changes import DeletedTask
 from src.schemas.fields import Id, IsCompleted, parse_whole_number
-from src.schemas.task import Task, TaskCreate, TaskUpdate
+from src.schemas.task import Neighbour, Task, TaskCreate, TaskUpdate
 
 _ABSENT: Final[Any] = None
 
@@ -73,13 +73,19 @@ class CompleteOperation(_OnVersion):
     is_completed: IsCompleted = Field(examples=[True])
 
 
+class MoveOperation(_OnVersion, Neighbour):
+    """Move a task next to another one, or to an end, as `POST /tasks/{task_id}/move` does."""
+
+    op: Literal["move"]
+
+
 class DeleteOperation(_OnVersion):
     """Delete a task permanently. If it was deleted before, nothing is written."""
 
     op: Literal["delete"]
 
 
-Operation = CreateOperation | UpdateOperation | CompleteOperation | DeleteOperation
+Operation = CreateOperation | UpdateOperation | CompleteOperation | MoveOperation | DeleteOperation
 
 
 def is_conditional(operation: Operation) -> bool:
@@ -103,7 +109,7 @@ class OperationResult(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    op: Literal["create", "update", "complete", "delete"]
+    op: Literal["create", "update", "complete", "move", "delete"]
     task: Task | None = Field(description="The task as this operation left it.")
     deleted: DeletedTask | None = Field(description="What remains of the task.")
 

@@ -165,6 +165,18 @@ DueAt = Annotated[
     ),
 ]
 
+Position = Annotated[
+    str,
+    StringConstraints(pattern=limits.POSITION_PATTERN),
+    Field(
+        description="The place of the task in the user's order: sort by it as text, byte by byte,"
+        f" then by the id. It is a decimal number: {limits.POSITION_WHOLE_DIGITS} digits, then, to"
+        f" lie between two others, a point and up to {limits.POSITION_DECIMALS} digits, the last of"
+        " which is not 0.",
+        examples=["1796235330123456"],
+    ),
+]
+
 Tag = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=limits.TAG_MAX_LENGTH),

@@ -33,7 +33,7 @@ from src.schemas.fields import (
     refuse_nul,
 )
 
-SORT_FIELDS: Final = ("created_at", "updated_at", "due", "priority", "title")
+SORT_FIELDS: Final = ("created_at", "updated_at", "due", "priority", "title", "position")
 _INTEGER: Final = re.compile(r"-?\d{1,18}", re.ASCII)
 _BEGINS_AS_INSTANT: Final = re.compile(r"\d{4}-\d\d-\d\dT", re.ASCII | re.IGNORECASE)
 # In a query, a plus sign means a space, so an offset that is not percent-encoded loses its sign.
@@ -226,7 +226,8 @@ class TaskListQuery(TaskSummaryQuery):
             " separated by commas. Each is ascending, or descending with `-` in front. `due` sorts"
             " by the day in `tz`; within a day, tasks with a `due_date` come first, then those with"
             " a `due_at` in order of time. Tasks without a due date come last both ways. `title`"
-            " sorts by code point. Ties are broken by the id.",
+            " sorts by code point, `position` in the order that the user arranged. Ties are broken"
+            " by the id.",
             examples=["due,-priority"],
         ),
     ] = "-created_at"

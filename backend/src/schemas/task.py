@@ -4,7 +4,7 @@
 """
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 from uuid import UUID
 
 import orjson
@@ -24,7 +24,9 @@ from src.schemas.fields import (
     Description,
     DueAt,
     DueDate,
+    Id,
     IsCompleted,
+    Position,
     Priority,
     Tags,
     Title,
@@ -59,6 +61,13 @@ def _describe_with_defaults(schema: dict[str, Any], model: type[BaseModel]) -> N
             schema["properties"][name]["description"] += f" Default: {default}."
 
 
+class Place(NamedTuple):
+    """A place in the user's order: directly after or before a task, or at that end."""
+
+    side: Literal["after", "before"]
+    neighbour: UUID | None
+
+
 class _TaskBody(BaseModel):
     """What all bodies with fields of a task share."""
 
@@ -86,6 +95,13 @@ class TaskCreate(_TaskBody):
     due_date: DueDate = None
     due_at: DueAt = None
     tags: Tags = Field(default_factory=list)
+    position: Position = _ABSENT
+
+    def to_values(self) -> dict[str, Any]:
+        """Give the fields to set. Without a position, the task comes last."""
+        return self.model_dump(
+            exclude=None if "position" in self.model_fields_set else {"position"}
+        )
 
 
 class _RoundTripBody(_TaskBody):
@@ -100,7 +116,10 @@ class _RoundTripBody(_TaskBody):
 
 
 class TaskReplace(_RoundTripBody):
-    """A whole task: all of these fields are required. Read-only fields are accepted and ignored."""
+    """A whole task: all of these fields but `position` are required.
+
+    Without `position`, the task keeps its place. Read-only fields are accepted and ignored.
+    """
 
     title: Title
     description: Description
@@ -109,6 +128,7 @@ class TaskReplace(_RoundTripBody):
     due_date: DueDate
     due_at: DueAt
     tags: Tags
+    position: Position = _ABSENT
 
 
 class TaskUpdate(_RoundTripBody):
@@ -125,6 +145,7 @@ class TaskUpdate(_RoundTripBody):
     due_date: DueDate = None
     due_at: DueAt = None
     tags: Tags = _ABSENT
+    position: Position = _ABSENT
 
     def to_values(self) -> dict[str, Any]:
         """Give the fields to set. Setting one due field clears the other."""
@@ -142,6 +163,45 @@ class TaskCompletion(BaseModel):
 
     # Whoever tries the example expects it to complete the task.
     is_completed: IsCompleted = Field(examples=[True])
+
+
+class Neighbour(BaseModel):
+    """A place next to another task, or at an end."""
+
+    after: Annotated[
+        Id | None,
+        Field(description="The id of the task that will come directly before; null: to the top."),
+    ] = _ABSENT
+    before: Annotated[
+        Id | None,
+        Field(description="The id of the task that will come directly after; null: to the end."),
+    ] = _ABSENT
+
+    @model_validator(mode="after")
+    def _has_one_neighbour(self) -> Self:
+        if len(self.model_fields_set & {"after", "before"}) != 1:
+            raise broken_rule("one_neighbour", "must have either `after` or `before`")
+        return self
+
+    @property
+    def place(self) -> Place:
+        """Which side of which task."""
+        if "after" in self.model_fields_set:
+            return Place("after", self.after)
+        return Place("before", self.before)
+
+
+def _describe_move(schema: dict[str, Any]) -> None:
+    """Say in JSON Schema that one of the two is there."""
+    for field in schema["properties"].values():
+        field.pop("default", None)
+    schema["minProperties"] = schema["maxProperties"] = 1
+
+
+class TaskMove(Neighbour):
+    """Where to move a task: either `after` another task, or `before` it."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra=_describe_move)
 
 
 class Task(BaseModel):
@@ -163,6 +223,7 @@ class Task(BaseModel):
     due_date: DueDate
     due_at: DueAt
     tags: Tags
+    position: Position
     version: int = Field(
         ge=1,
         description="The version of the task. It increases with each change, and is unique among"
@@ -221,6 +282,7 @@ def to_wire(task: TaskRow) -> dict[str, Any]:
         due_date,
         due_at,
         tags,
+        position,
         version,
         created_at,
         updated_at,
@@ -236,6 +298,7 @@ def to_wire(task: TaskRow) -> dict[str, Any]:
         "due_date": due_date,
         "due_at": due_at and instant(due_at),
         "tags": tags,
+        "position": position,
         "version": version,
         "created_at": created_at if created_at.microsecond else instant(created_at),
         "updated_at": updated_at if updated_at.microsecond else instant(updated_at),

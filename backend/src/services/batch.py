@@ -5,7 +5,7 @@ statement writes the final state of all tasks, if nothing has changed in the lis
 So a batch of any size takes two round trips. See ADR 0020.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
@@ -15,6 +15,7 @@ from sqlalchemy import (
     ARRAY,
     CTE,
     JSON,
+    Boolean,
     Column,
     FromClause,
     Insert,
@@ -46,21 +47,24 @@ from src.exceptions import (
     TaskError,
     TaskExists,
     TaskNotFound,
+    UnknownNeighbour,
     VersionMismatch,
 )
 from src.models.task import INSTANT, TaskRow, Tombstone
 from src.schemas.batch import (
     CreateOperation,
     DeleteOperation,
+    MoveOperation,
     Operation,
     UpdateOperation,
 )
-from src.schemas.task import TaskCreate
+from src.schemas.task import Place, TaskCreate, TaskUpdate
 from src.services.idempotency import fingerprint_of
+from src.services.order import Key, Order, key_of
 from src.services.statements import (
     USER,
+    columns_like_task,
     columns_of,
-    columns_of_tombstone,
     task_lists,
     task_of,
     task_tombstones,
@@ -76,7 +80,7 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 class Result(NamedTuple):
     """The result of one operation: the task, or what remains of it."""
 
-    op: Literal["create", "update", "complete", "delete"]
+    op: Literal["create", "update", "complete", "move", "delete"]
     task: TaskRow | None = None
     deleted: Tombstone | None = None
 
@@ -91,11 +95,12 @@ class Plan:
         clock = (self._at - _EPOCH) // _MICROSECOND
         self.version: int = max(self.seen_version, clock - 1)  # the next one is greater by one
         self._first_version = self.version + 1
-        found = [row for row in rows if row.id is not None]
-        self._tasks = {row.id: task_of(row) for row in found if not row.deleted_at}
+        tasks = [row for row in rows if row.title is not None]
+        self._tasks = {row.id: task_of(row) for row in tasks}
         self._before = dict(self._tasks)
-        self._tombstones = {row.id: tombstone_of(row) for row in found if row.deleted_at}
-        self._fingerprints = {row.id: row.request_hash for row in found if not row.deleted_at}
+        self._tombstones = {row.id: tombstone_of(row) for row in rows if row.deleted_at}
+        self._fingerprints = {row.id: row.request_hash for row in tasks}
+        self._order = Order(Key(row.position, row.id) for row in rows if row.position is not None)
         self._changed: dict[UUID, None] = {}  # in order, each once
         self._released: set[UUID] = set()  # ids that the batch itself has deleted
 
@@ -109,6 +114,7 @@ class Plan:
 
         Raises:
             BatchFailed: some of them cannot be carried out.
+            NoRoom: there is no position for a task, unless more tasks around it are read.
         """
         last_op = {operation.id: operation.op for operation in operations}
         results = []
@@ -143,6 +149,8 @@ class Plan:
             return Result("create", task=self._create(user_id, id_, operation.task, last_op))
         if isinstance(operation, DeleteOperation):
             return Result("delete", deleted=self._delete(id_, operation.if_version))
+        if isinstance(operation, MoveOperation):
+            return Result("move", task=self._move(id_, operation.place, operation.if_version))
         values = (
             operation.changes.to_values()
             if isinstance(operation, UpdateOperation)
@@ -151,7 +159,7 @@ class Plan:
         return Result(operation.op, task=self._update(id_, values, operation.if_version))
 
     def _create(self, user_id: str, id_: UUID, task: TaskCreate, last_op: str) -> TaskRow:
-        fields = task.model_dump()
+        fields = task.to_values()
         fingerprint = fingerprint_of(task)
         existing = self._tasks.get(id_)
         if existing is not None:
@@ -171,7 +179,7 @@ class Plan:
             TaskRow(
                 id=id_,
                 user_id=user_id,
-                **fields,
+                **{"position": self._order.last_position(self.version + 1), **fields},
                 completed_at=None,
                 version=0,
                 created_at=self._at,
@@ -183,12 +191,23 @@ class Plan:
         task = self._existing(id_, if_version)
         return self._write(task._replace(**values)) if values else task
 
+    def _move(self, id_: UUID, place: Place, if_version: int | None) -> TaskRow:
+        task = self._existing(id_, if_version)
+        if place.neighbour is not None and place.neighbour not in self._tasks:
+            raise UnknownNeighbour(place.side)
+        positions = self._order.move(id_, place, self._tasks)
+        # The task itself comes last: so its version is the latest.
+        for moved in sorted(positions, key=id_.__eq__):
+            task = self._write(self._tasks[moved]._replace(position=positions[moved]))
+        return task
+
     def _delete(self, id_: UUID, if_version: int | None) -> Tombstone:
         self._released.add(id_)
         if id_ not in self._tasks and id_ in self._tombstones:
             return self._tombstones[id_]
         self._existing(id_, if_version)
         del self._tasks[id_]
+        self._order.remove(id_)
         self._fingerprints.pop(id_, None)
         self._tombstones[id_] = Tombstone(id_, self._next_version(id_), self._at)
         return self._tombstones[id_]
@@ -203,6 +222,7 @@ class Plan:
         return task
 
     def _write(self, task: TaskRow) -> TaskRow:
+        self._order.put(task.id, task.position)
         completed_at = (task.completed_at or self._at) if task.is_completed else None
         self._tasks[task.id] = task._replace(
             completed_at=completed_at, version=self._next_version(task.id), updated_at=self._at
@@ -233,25 +253,81 @@ def _hex(fingerprint: bytes | None) -> str | None:
     return None if fingerprint is None else f"\\x{fingerprint.hex()}"
 
 
+def what_to_read(
+    user_id: str, operations: Iterable[Operation], around: Iterable[UUID] = ()
+) -> dict[str, Any]:
+    """Give the parameters of `READ_BATCH`: the tasks that are named, and more tasks `around`."""
+    named = {operation.id for operation in operations} | set(around)
+    moves = [operation for operation in operations if isinstance(operation, MoveOperation)]
+    named.update(move.place.neighbour for move in moves if move.place.neighbour is not None)
+    given = [
+        {"id": operation.id, "position": body.position}
+        for operation in operations
+        for body in [_fields_of(operation)]
+        if body is not None and "position" in body.model_fields_set
+    ]
+    return {
+        "the_user": user_id,
+        "ids": list(named),
+        "moves": bool(moves),
+        "given": _json(given if moves else ()),
+    }
+
+
+def _fields_of(operation: Operation) -> TaskCreate | TaskUpdate | None:
+    if isinstance(operation, CreateOperation):
+        return operation.task
+    return operation.changes if isinstance(operation, UpdateOperation) else None
+
+
 # Statements
 
 _IDS: Final = bindparam("ids", type_=ARRAY(Uuid))
+_MOVES: Final = bindparam("moves", type_=Boolean())
 
 
 def _read_batch() -> Select[Any]:
-    """Read the list's version, the time, and the tasks and tombstones with these ids."""
+    """Read the list's version, the time, and the tasks and tombstones with these ids.
+
+    If the batch moves tasks, also the keys around these tasks and around the `given` ones.
+    """
     found = union_all(
         select(
             *columns_of(tasks), tasks.c.request_hash, cast(null(), INSTANT).label("deleted_at")
         ).where(tasks.c.user_id == USER, tasks.c.id == any_(_IDS)),
         select(
-            *columns_of_tombstone(), cast(null(), LargeBinary), task_tombstones.c.deleted_at
+            *columns_like_task(task_tombstones),
+            cast(null(), LargeBinary),
+            task_tombstones.c.deleted_at,
         ).where(
             task_tombstones.c.user_id == USER,
             task_tombstones.c.id == any_(_IDS),
         ),
+        *(
+            select(*columns_like_task(keys), cast(null(), LargeBinary), cast(null(), INSTANT))
+            for keys in _keys_around()
+        ),
     ).subquery("found")
     return with_list(found, func.clock_timestamp(type_=INSTANT).label("at"))
+
+
+def _keys_around() -> Iterator[FromClause]:
+    """Read the last key; for moves, also the first one, and those before and after each task."""
+    given = _rows("given", [tasks.c.id, tasks.c.position])
+    named = union_all(
+        select(tasks.c.position, tasks.c.id).where(
+            tasks.c.user_id == USER, tasks.c.id == any_(_IDS), _MOVES
+        ),
+        select(given.c.position, given.c.id),
+    ).subquery("named")
+    for is_after in (True, False):
+        ascending = (tasks.c.position, tasks.c.id)
+        order = ascending if is_after else tuple(column.desc() for column in ascending)
+        one = select(*ascending).where(tasks.c.user_id == USER).order_by(*order).limit(1)
+        is_beyond = key_of(tasks) > key_of(named) if is_after else key_of(tasks) < key_of(named)
+        beyond = one.where(is_beyond).correlate(named).lateral()
+        yield (one.where(_MOVES) if is_after else one).subquery()
+        yield select(beyond).select_from(named.join(beyond, true())).subquery()
 
 
 def _rows(name: str, columns: Iterable[Column[Any]]) -> TableValuedAlias:

@@ -21,8 +21,8 @@ from src.services.statements import (
     SEEN,
     USER,
     clock_at,
+    columns_like_task,
     columns_of,
-    columns_of_tombstone,
     list_version,
     task_lists,
     task_of,
@@ -127,7 +127,7 @@ def _list_changes() -> Select[Any]:
         .exists()
     )
     deleted = (
-        select(*columns_of_tombstone(), task_tombstones.c.deleted_at)
+        select(*columns_like_task(task_tombstones), task_tombstones.c.deleted_at)
         .where(
             task_tombstones.c.user_id == USER,
             task_tombstones.c.version > _SINCE,

@@ -39,7 +39,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import BIGINT, INTERVAL, TIMESTAMP
 
 from src.exceptions import CursorMismatch
-from src.models.limits import PRIORITIES
+from src.models.limits import POSITION_PATTERN, PRIORITIES
 from src.models.task import INSTANT, TASK_PRIORITY, TaskRow
 from src.schemas.fields import parse_instant, parse_uuid, refuse_nul
 from src.schemas.query import SortKey, TaskListQuery
@@ -198,6 +198,12 @@ def _parse_text(value: object) -> str:
     raise ValueError
 
 
+def _parse_position(value: object) -> str:
+    if isinstance(value, str) and re.fullmatch(POSITION_PATTERN, value):
+        return value
+    raise ValueError
+
+
 def _parse_priority(value: object) -> str:
     if isinstance(value, str) and value in PRIORITIES:
         return value
@@ -254,6 +260,7 @@ _SORTS: Final = {
     "priority": [_SortColumn("priority", _parse_priority, tasks.c.priority)],
     # By code point: the same on every server, whatever its locale.
     "title": [_SortColumn("title", _parse_text, tasks.c.title.collate("C"))],
+    "position": [_SortColumn("position", _parse_position, tasks.c.position)],
 }
 _ID: Final = _SortColumn("id", parse_uuid, tasks.c.id)
 

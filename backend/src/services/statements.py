@@ -44,6 +44,7 @@ from sqlalchemy.dialects.postgresql import BIGINT
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.types import NullType, TypeEngine
 
+from src.models.limits import POSITION_WHOLE_DIGITS
 from src.models.task import (
     INSTANT,
     TASK_PRIORITY,
@@ -98,16 +99,14 @@ def task_of(row: Row[Any]) -> TaskRow:
 
 
 def tombstone_of(row: Row[Any]) -> Tombstone:
-    """Give the tombstone of a row of `columns_of_tombstone`."""
+    """Give the tombstone of a row that has its columns."""
     return Tombstone(row.id, row.version, row.deleted_at)
 
 
-def columns_of_tombstone() -> list[ColumnElement[Any]]:
-    """Select a tombstone with the columns of a `TaskRow`, for a UNION; most of them are null."""
+def columns_like_task(row: FromClause) -> list[ColumnElement[Any]]:
+    """Select a row that has only some of the columns of a `TaskRow`, for a UNION."""
     return [
-        task_tombstones.c[name]
-        if name in task_tombstones.c
-        else cast(null(), tasks.c[name].type).label(name)
+        row.c[name] if name in row.c else cast(null(), tasks.c[name].type).label(name)
         for name in TaskRow._fields
     ]
 
@@ -133,8 +132,11 @@ def clock_at(time: ColumnElement[Any]) -> ColumnElement[int]:
     return cast(extract("epoch", time) * 1_000_000, BIGINT)
 
 
-def _next_version(*conditions: ColumnElement[bool]) -> CTE:
+def next_version(*conditions: ColumnElement[bool], is_list_unchanged: bool = False) -> CTE:
     """Take the user's next version, and the time, if the conditions hold.
+
+    With `is_list_unchanged`, also only if the list has not changed since the statement started. It
+    may have, while the statement waited for the counter.
 
     A version is the time in microseconds, or one more than the last version if that is not less
     (ADR 0019). The time of the change is read once the counter is locked, so the times of a user's
@@ -149,6 +151,7 @@ def _next_version(*conditions: ColumnElement[bool]) -> CTE:
         insertion.on_conflict_do_update(
             index_elements=["user_id"],
             set_={"version": func.greatest(task_lists.c.version + 1, insertion.excluded.version)},
+            where=task_lists.c.version == list_version if is_list_unchanged else None,
         )
         .returning(
             task_lists.c.user_id,
@@ -159,7 +162,7 @@ def _next_version(*conditions: ColumnElement[bool]) -> CTE:
     )
 
 
-def _target(*, is_conditional: bool) -> list[ColumnElement[bool]]:
+def target_of(*, is_conditional: bool) -> list[ColumnElement[bool]]:
     """Match the task; if `is_conditional`, only at one of the given versions."""
     is_task = [tasks.c.user_id == USER, tasks.c.id == TASK]
     return [*is_task, tasks.c.version == any_(SEEN)] if is_conditional else is_task
@@ -167,7 +170,7 @@ def _target(*, is_conditional: bool) -> list[ColumnElement[bool]]:
 
 # Reading and changing a task
 
-GET_TASK: Final = select(*columns_of(tasks)).where(*_target(is_conditional=False))
+GET_TASK: Final = select(*columns_of(tasks)).where(*target_of(is_conditional=False))
 
 
 @cache
@@ -184,8 +187,8 @@ def toggle_task(*, is_conditional: bool) -> Select[Any]:
 
 
 def _change_task(values: dict[str, ColumnElement[Any]], *, is_conditional: bool) -> Select[Any]:
-    target = _target(is_conditional=is_conditional)
-    change = _next_version(exists().where(*target))
+    target = target_of(is_conditional=is_conditional)
+    change = next_version(exists().where(*target))
     if "is_completed" in values:
         values["completed_at"] = case(
             (values["is_completed"], func.coalesce(tasks.c.completed_at, change.c.at))
@@ -203,8 +206,8 @@ def _change_task(values: dict[str, ColumnElement[Any]], *, is_conditional: bool)
 @cache
 def delete_task(*, is_conditional: bool) -> Select[Any]:
     """Delete the task and leave a tombstone. Gives one row if there was such a task."""
-    target = _target(is_conditional=is_conditional)
-    change = _next_version(exists().where(*target))
+    target = target_of(is_conditional=is_conditional)
+    change = next_version(exists().where(*target))
     deleted = (
         delete(tasks)
         # Naming the counter here is what makes the deletion wait for it.
@@ -240,11 +243,20 @@ def delete_task(*, is_conditional: bool) -> Select[Any]:
 # it.
 
 
+def _last_position(change: CTE) -> ColumnElement[Any]:
+    """Give the position of a new task: its version, or the next whole number after the last one."""
+    last = select(func.max(tasks.c.position)).where(tasks.c.user_id == USER).scalar_subquery()
+    after_last = cast(func.left(last, POSITION_WHOLE_DIGITS), BIGINT) + 1
+    number = func.least(func.greatest(change.c.version, after_last), 10**POSITION_WHOLE_DIGITS - 1)
+    return func.lpad(cast(number, Text), POSITION_WHOLE_DIGITS, "0")
+
+
 def _insert_task(change: CTE, **more: ColumnElement[Any]) -> CTE:
     values: dict[str, ColumnElement[Any]] = {
         "user_id": USER,
         "id": TASK,
         **{field: _new_value(field) for field in TaskReplace.model_fields},
+        "position": func.coalesce(_new_value("position"), _last_position(change)),
         "completed_at": case((_new_value("is_completed"), change.c.at)),
         "version": change.c.version,
         "created_at": change.c.at,
@@ -275,7 +287,7 @@ def _create_task_once(*, revives: bool) -> Select[Any]:
     conditions = [~exists().select_from(existing)]
     if not revives:
         conditions.append(~exists().where(*had_this_id))
-    change = _next_version(*conditions)
+    change = next_version(*conditions)
     created = _insert_task(change, request_hash=_FINGERPRINT)
     found = union_all(
         select(created, (created.c.version == change.c.version).label("is_new")).join_from(
@@ -298,6 +310,6 @@ def _create_task_once(*, revives: bool) -> Select[Any]:
 
 
 # The id is new, unless this is our own second attempt after a lost answer: that finds its row.
-CREATE_TASK: Final = select(*columns_of(_insert_task(_next_version())))
+CREATE_TASK: Final = select(*columns_of(_insert_task(next_version())))
 CREATE_TASK_BY_KEY: Final = _create_task_once(revives=False)
 CREATE_TASK_BY_ID: Final = _create_task_once(revives=True)

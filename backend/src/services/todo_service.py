@@ -4,9 +4,10 @@ They know no HTTP. Every failure is one of `src.exceptions`. A task that belongs
 was deleted or never existed is `TaskNotFound`, always the same.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, cast
 from uuid import UUID
 
 from psycopg.errors import InvalidParameterValue
@@ -17,23 +18,26 @@ from uuid6 import uuid7
 
 from src.database import Effect, Outcome, run, transaction
 from src.exceptions import (
+    BatchFailed,
     IdempotencyKeyReused,
     TaskDeleted,
     TaskExists,
     TaskNotFound,
+    UnknownNeighbour,
     UnknownTimeZone,
     VersionMismatch,
 )
 from src.models.task import TaskRow
-from src.schemas.batch import Operation, is_conditional
+from src.schemas.batch import MoveOperation, Operation, is_conditional
 from src.schemas.changes import ChangesQuery
 from src.schemas.query import TaskListQuery
-from src.schemas.task import TaskCreate, TaskReplace, TaskSummary, TaskUpdate
-from src.services import batch, listing, statements
+from src.schemas.task import Place, TaskCreate, TaskReplace, TaskSummary, TaskUpdate
+from src.services import batch, listing, order, statements
 from src.services.batch import Result
 from src.services.changes import LIST_CHANGES, START, Changes, changes_of, read_token
 from src.services.idempotency import fingerprint_of, task_id_of
 from src.services.listing import Page
+from src.services.order import NoRoom
 
 
 class SavedTask(NamedTuple):
@@ -115,22 +119,18 @@ async def apply_batch(
 ) -> list[Result]:
     """Carry out all operations in their order, or none of them.
 
-    If the list changes between reading and writing, the batch is worked out again, in a transaction
-    that holds the list's lock.
+    If the list changes between reading and writing, or there is no room for a task that is moved,
+    the batch is worked out again, in a transaction that holds the list's lock.
 
     Raises:
         BatchFailed: some of the operations cannot be carried out.
     """
     operations = batch.with_ids(operations)
-    results = await _try_batch(session, user_id, operations)
-    if results is not None:
-        return results
-    async with transaction(session):
-        await run(session, batch.LOCK_LIST, {"the_user": user_id}, Effect.READ)
+    with suppress(NoRoom):
         results = await _try_batch(session, user_id, operations)
-    if results is None:  # pragma: no cover — nobody else can change a list that is locked
-        raise AssertionError
-    return results
+        if results is not None:
+            return results
+    return await _apply_locked(session, user_id, operations)
 
 
 async def get_summary(
@@ -186,7 +186,9 @@ async def replace_task(
         raise (VersionMismatch if is_outdated else TaskExists)(current)
     if must_be_new:
         return await _create_by_id(session, user_id, task_id, task)
-    replaced = await _set_fields(session, user_id, task_id, task.model_dump(), if_match)
+    # Without a position, the task keeps its place.
+    values = task.model_dump(exclude_unset=True)
+    replaced = await _set_fields(session, user_id, task_id, values, if_match)
     return SavedTask(replaced, is_new=False)
 
 
@@ -206,10 +208,7 @@ async def update_task(
     """
     values = changes.to_values()
     if not values:
-        task = await get_task(session, user_id, task_id)
-        if if_match is not None and task.version not in if_match:
-            raise VersionMismatch(task)
-        return task
+        return await _keep_task(session, user_id, task_id, if_match)
     return await _set_fields(session, user_id, task_id, values, if_match)
 
 
@@ -236,6 +235,52 @@ async def complete_task(
     )
 
 
+async def move_task(
+    session: AsyncSession,
+    user_id: str,
+    task_id: UUID,
+    place: Place,
+    *,
+    if_match: frozenset[int] | None = None,
+) -> TaskRow:
+    """Move the task to another place in the user's order. If it is there, nothing is written.
+
+    If the list changes while the statement waits, or there is no room at the place, the task is
+    moved in a transaction that holds the list's lock.
+
+    Raises:
+        TaskNotFound: the user has no such task.
+        UnknownNeighbour: the user has no such task to move it next to.
+        VersionMismatch: the task is at none of the versions in `if_match`.
+    """
+    if place.neighbour == task_id:
+        return await _keep_task(session, user_id, task_id, if_match)
+    statement = order.move_task(
+        place.side, has_neighbour=place.neighbour is not None, is_conditional=if_match is not None
+    )
+    parameters = _parameters(user_id, task_id) | {"the_neighbour": place.neighbour}
+    moved = await _write(session, statement, parameters, if_match, Effect.IDEMPOTENT)
+    if not moved.rows:
+        raise TaskNotFound
+    (row,) = moved.rows
+    task = _task(moved)
+    if not row.is_found:
+        raise UnknownNeighbour(place.side)
+    if not row.is_current:
+        raise VersionMismatch(task)
+    if row.is_moved or row.is_there:
+        return task
+    fields: dict[str, Any] = {"op": "move", "id": task_id, place.side: place.neighbour}
+    if if_match is not None:
+        fields["if_version"] = task.version
+    operation = MoveOperation.model_construct(**fields)
+    try:
+        (result,) = await _apply_locked(session, user_id, [operation])
+    except BatchFailed as failed:
+        raise failed.failures[0] from None
+    return cast("TaskRow", result.task)
+
+
 async def delete_task(
     session: AsyncSession,
     user_id: str,
@@ -258,11 +303,19 @@ async def delete_task(
 
 
 async def _try_batch(
-    session: AsyncSession, user_id: str, operations: list[Operation]
+    session: AsyncSession,
+    user_id: str,
+    operations: Sequence[Operation],
+    around: Collection[UUID] = (),
 ) -> list[Result] | None:
-    """Read, work out and write a batch. None if the list has changed in between."""
-    ids = [operation.id for operation in operations]
-    read = await run(session, batch.READ_BATCH, {"the_user": user_id, "ids": ids}, Effect.READ)
+    """Read, work out and write a batch. None if the list has changed in between.
+
+    Raises:
+        BatchFailed: some of the operations cannot be carried out.
+        NoRoom: there is no room for a task, unless more tasks around are moved.
+    """
+    parameters = batch.what_to_read(user_id, operations, around)
+    read = await run(session, batch.READ_BATCH, parameters, Effect.READ)
     plan = batch.Plan(read.rows)
     results = plan.run(user_id, operations)
     if plan.is_empty:
@@ -275,6 +328,31 @@ async def _try_batch(
         Effect.NOT_REPEATABLE if any(map(is_conditional, operations)) else Effect.IDEMPOTENT,
     )
     return results if written.rows else None
+
+
+async def _apply_locked(
+    session: AsyncSession, user_id: str, operations: Sequence[Operation]
+) -> list[Result]:
+    """Carry out a batch while nobody else can change the list.
+
+    As often as there is no room for a task, more of the tasks around are read, to be moved, too.
+    """
+    around: set[UUID] = set()
+    limit = order.TASKS_AROUND
+    async with transaction(session):
+        await run(session, batch.LOCK_LIST, {"the_user": user_id}, Effect.READ)
+        while True:
+            try:
+                results = await _try_batch(session, user_id, operations, around)
+                break
+            except NoRoom as place:
+                parameters = {"the_user": user_id, "near": place.near, "limit": limit}
+            near = await run(session, order.TASKS_NEAR, parameters, Effect.READ)
+            around.update(row.id for row in near.rows)
+            limit *= 8
+    if results is None:  # pragma: no cover — nobody else can change a list that is locked
+        raise AssertionError
+    return results
 
 
 async def _create_by_key(
@@ -320,6 +398,16 @@ async def _set_fields(
     statement = statements.update_task(frozenset(values), is_conditional=if_match is not None)
     parameters = _parameters(user_id, task_id, values)
     return await _change_task(session, statement, parameters, if_match, Effect.IDEMPOTENT)
+
+
+async def _keep_task(
+    session: AsyncSession, user_id: str, task_id: UUID, if_match: frozenset[int] | None
+) -> TaskRow:
+    """Read a task that is not to be changed, but should be at one of these versions."""
+    task = await get_task(session, user_id, task_id)
+    if if_match is not None and task.version not in if_match:
+        raise VersionMismatch(task)
+    return task
 
 
 async def _change_task(

@@ -59,7 +59,8 @@ TIMES: Final = [
     )
 ]
 DAYS: Final = [date(2026, 3, day) for day in (27, 28, 29, 30, 31)]
-FIELDS: Final = ["created_at", "updated_at", "due", "priority", "title"]
+POSITIONS: Final = ["0000000000000007", "0000000000000007.05", "0000000000000007.5"]
+FIELDS: Final = ["created_at", "updated_at", "due", "priority", "title", "position"]
 
 
 @cache
@@ -81,6 +82,7 @@ def data_set(seed: int) -> list[model.Row]:
                 description=draw.choice([None, "", *TEXTS]),
                 is_completed=draw.random() < 0.4,
                 priority=draw.choice(model.PRIORITIES),
+                position=draw.choice(POSITIONS),
                 tags=draw.sample(TAGS, draw.choice([0, 0, 1, 2, 3])),
                 created_at=draw.choice(TIMES),
                 updated_at=draw.choice(TIMES),
@@ -94,6 +96,7 @@ EITHER_WAY: Final = [key for field in FIELDS for key in (field, f"-{field}")]
 COMBINED: Final = [
     *("due,-priority", "-due,title", "-priority,due", "priority,-due,created_at"),
     *("title,-due", "-title,-updated_at", "updated_at,priority", "-updated_at,-due,-priority"),
+    *("position,-title", "-position,due", "priority,position"),
     *("created_at,title", "-created_at,title", "priority,title,due", "-priority,-title"),
 ]
 SORTS: Final = [*EITHER_WAY, *COMBINED]

@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -191,6 +193,116 @@ def test_a_list_that_knows_nothing_of_its_first_version_began_with_1(
     assert ask(empty_database_url, first) == [("alice", 7, 1), ("bob", 3, 1)]
 
 
+_INSERT_TASK: Final = """
+    WITH change AS (
+        INSERT INTO task_lists (user_id, version, first_version) VALUES (%(user)s, 1, 1)
+        ON CONFLICT (user_id) DO UPDATE SET version = task_lists.version + 1
+        RETURNING version)
+    INSERT INTO tasks
+        (user_id, id, title, is_completed, priority, tags, version, created_at, updated_at)
+    SELECT %(user)s, gen_random_uuid(), %(title)s, false, 'none', '{}', version, at, at
+    FROM change, coalesce(%(at)s, clock_timestamp()) AS at
+    RETURNING id"""
+"""What a server of the revision 0003 writes."""
+
+
+class TestPositions:
+    """What the revision 0004 does to tasks that exist, and to servers that run meanwhile."""
+
+    @pytest.mark.requirement("FR-094")
+    def test_are_in_the_order_of_creation(
+        self, alembic_runner: MigrationContext, empty_database_url: str
+    ) -> None:
+        alembic_runner.migrate_up_to("0003")
+        times = {"b": "2026-02-01", "a": "2026-01-01 12:00", "c": "2999-12-31", "0": "1900-01-01"}
+        with psycopg.connect(empty_database_url) as connection:
+            for title, at in times.items():
+                connection.execute(_INSERT_TASK, {"user": "alice", "title": title, "at": f"{at}Z"})
+
+        query = "SELECT title, position FROM tasks ORDER BY position, id"
+        for _ in range(2):
+            alembic_runner.migrate_up_to("0004")
+            assert ask(empty_database_url, query) == [
+                ("0", "0000000000000000"),
+                ("a", "1767268800000000"),
+                ("b", "1769904000000000"),
+                ("c", "9999999999999999"),
+            ]
+            alembic_runner.migrate_down_to("0003")
+
+    @pytest.mark.requirement("FR-094")
+    def test_are_filled_in_while_servers_of_the_previous_revision_write(
+        self, alembic_runner: MigrationContext, empty_database_url: str
+    ) -> None:
+        alembic_runner.migrate_up_to("0003")
+        with psycopg.connect(empty_database_url) as connection:
+            connection.execute("INSERT INTO task_lists (user_id, version) VALUES ('bulk', 100000)")
+            connection.execute(
+                "INSERT INTO tasks (user_id, id, title, is_completed, priority, tags, version,"
+                " created_at, updated_at) SELECT 'bulk', gen_random_uuid(), 'Task ' || n, false,"
+                " 'none', '{}', n, now(), now() FROM generate_series(1, 100000) AS n"
+            )
+        is_over = threading.Event()
+
+        def serve(user: str) -> int:
+            """Write and read as a server does, with the time limits of its role."""
+            requests = 0
+            with psycopg.connect(empty_database_url, autocommit=True) as connection:
+                while not is_over.is_set():
+                    task = {"user": user, "title": f"Task {requests}", "at": None}
+                    ((id_,),) = connection.execute(_INSERT_TASK, task).fetchall()
+                    for statement in (
+                        "UPDATE tasks SET title = 'changed' WHERE user_id = %s AND id = %s",
+                        "UPDATE tasks SET title = 'changed' WHERE user_id = 'bulk' AND version ="
+                        " (SELECT count(*) FROM tasks WHERE user_id = %s AND id <= %s)",
+                        "SELECT title FROM tasks WHERE user_id = %s AND id = %s",
+                    ):
+                        connection.execute(statement, [user, id_])
+                    requests += 1
+            return requests
+
+        with ThreadPoolExecutor() as pool:
+            servers = [pool.submit(serve, f"user-{number}") for number in range(4)]
+            revisions.upgrade(empty_database_url)
+            is_over.set()
+
+        assert min(server.result() for server in servers) > 0
+        order = "SELECT title FROM tasks WHERE user_id = '{}' ORDER BY {}"
+        assert ask(empty_database_url, "SELECT FROM tasks WHERE position IS NULL") == []
+        for number in range(4):
+            by_position, by_version = (
+                ask(empty_database_url, order.format(f"user-{number}", key))
+                for key in ("position", "version")
+            )
+            assert by_position == by_version
+
+    @pytest.mark.requirement("FR-094")
+    def test_are_filled_in_again_after_an_interruption(
+        self, alembic_runner: MigrationContext, empty_database_url: str
+    ) -> None:
+        """The first attempt ended when it had filled in some tasks and begun to build the index."""
+        alembic_runner.migrate_up_to("0003")
+        with psycopg.connect(empty_database_url) as connection:
+            for title in "abc":
+                connection.execute(_INSERT_TASK, {"user": "alice", "title": title, "at": None})
+            for statement in (
+                'ALTER TABLE tasks ADD COLUMN position text COLLATE "C"',
+                "UPDATE tasks SET position = '0000000000000001' WHERE title = 'a'",
+                "CREATE INDEX tasks_user_id_position_id_idx ON tasks (user_id)",
+                "ALTER TABLE tasks ADD CONSTRAINT tasks_position_format CHECK (true)",
+                "ALTER TABLE tasks ADD CONSTRAINT tasks_position_present CHECK (true)",
+            ):
+                connection.execute(statement)
+
+        revisions.upgrade(empty_database_url)
+
+        order = "SELECT title FROM tasks ORDER BY position"
+        assert ask(empty_database_url, order) == [("a",), ("b",), ("c",)]
+        index = "SELECT pg_get_indexdef('tasks_user_id_position_id_idx'::regclass)"
+        ((definition,),) = ask(empty_database_url, index)
+        assert definition.endswith('(user_id, "position", id)')
+
+
 @pytest.mark.requirement("FR-033", "FR-029")
 def test_the_role_has_time_limits_afterwards(empty_database_url: str) -> None:
     revisions.upgrade(empty_database_url)
@@ -272,7 +384,9 @@ def upgrading(url: str, times: int) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Upgrade in processes of their own, as servers that start do."""
     upgrades = [
         subprocess.Popen(
-            [sys.executable, "-c", _UPGRADE, url], cwd=BACKEND, stderr=subprocess.DEVNULL
+            [sys.executable, "-c", _UPGRADE, f"{url}?application_name=upgrade"],
+            cwd=BACKEND,
+            stderr=subprocess.DEVNULL,
         )
         for _ in range(times)
     ]
@@ -293,9 +407,9 @@ def migrating_elsewhere(url: str) -> Iterator[Callable[[], None]]:
 
 
 def is_waited_for(url: str, count: int) -> bool:
-    """Whether so many upgrades wait for another one."""
+    """Whether so many upgrades have asked for the lock, and not got it."""
     return ask(
         url,
-        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND application_name = 'upgrade' AND state = 'idle' AND query = 'COMMIT'",
     ) == [(count,)]

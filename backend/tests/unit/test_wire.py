@@ -21,6 +21,7 @@ ROW: Final = TaskRow(
     due_date=None,
     due_at=None,
     tags=[],
+    position="0000000000000001",
     version=1,
     created_at=MOMENT,
     updated_at=MOMENT,

@@ -40,6 +40,7 @@ from src.schemas.task import (
     Task,
     TaskCompletion,
     TaskCreate,
+    TaskMove,
     TaskPage,
     TaskReplace,
     TaskSummary,
@@ -252,6 +253,29 @@ async def complete_task(
     task = await todo_service.complete_task(
         session, user_id, task_id, is_completed=is_completed, if_match=if_match
     )
+    return task_response(task)
+
+
+@router.post(
+    "/{task_id:task_id}/move",
+    response_model=Task,
+    responses=TASK_WRITTEN | problems(*BODY, *_ON_CHANGE),
+)
+async def move_task(
+    session: SessionDep,
+    user_id: UserId,
+    task_id: TaskId,
+    move: TaskMove,
+    if_match: IfMatch = None,
+) -> Response:
+    """Move a task to another place in the user's order: directly `after` or `before` another task.
+
+    `{"after": null}` moves it to the top, `{"before": null}` to the end. Moving a task to where it
+    is changes nothing, so you can safely send the request again. To list the tasks in this order,
+    use `sort=position`. Sometimes tasks near that place get new positions, too; you see them
+    in the changes.
+    """
+    task = await todo_service.move_task(session, user_id, task_id, move.place, if_match=if_match)
     return task_response(task)
 
 

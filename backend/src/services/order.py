@@ -1,0 +1,361 @@
+"""The order that the user arranged: positions, and the statement that moves a task.
+
+A position is a decimal number, written so that comparing text is comparing numbers. A new task gets
+its version, which is greater than all before. A task that is moved gets the shortest number between
+its new neighbours; at an end, the next whole number. If there is no number that is short enough,
+the tasks around are spread first. See ADR 0021.
+"""
+
+from bisect import bisect_left, insort
+from collections.abc import Container, Iterable, Sequence
+from functools import cache
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    CompoundSelect,
+    FromClause,
+    Numeric,
+    Select,
+    Text,
+    Uuid,
+    and_,
+    any_,
+    bindparam,
+    case,
+    cast,
+    exists,
+    func,
+    literal,
+    not_,
+    null,
+    or_,
+    select,
+    true,
+    tuple_,
+    union_all,
+    update,
+)
+
+from src.models.limits import POSITION_DECIMALS, POSITION_WHOLE_DIGITS
+from src.schemas.task import Place
+from src.services.statements import (
+    LIMIT,
+    SEEN,
+    TASK,
+    USER,
+    columns_of,
+    next_version,
+    target_of,
+    tasks,
+)
+
+_END: Final = 10**POSITION_WHOLE_DIGITS
+"""Greater than every position. None is less than 0."""
+
+_ONE: Final = 10**POSITION_DECIMALS
+"""The whole number 1, counted in the last decimal. Integers make all arithmetic exact."""
+
+SPREAD_DECIMALS: Final = 6
+"""Decimals of positions after a spread: enough remain for a whole batch of moves to one place."""
+
+
+TASKS_AROUND: Final = 64
+"""Tasks on each side of a place without room that are moved to make some."""
+
+
+class Key(NamedTuple):
+    """What the order is by."""
+
+    position: str
+    id: UUID
+
+
+class NoRoom(Exception):
+    """There is no position that is short enough, and not enough tasks `near` it can be moved."""
+
+    def __init__(self, near: str) -> None:
+        super().__init__(near)
+        self.near = near
+
+
+def number_of(position: str) -> int:
+    """Give the number, counted in the last decimal."""
+    whole, _, decimals = position.partition(".")
+    return int(whole + decimals.ljust(POSITION_DECIMALS, "0"))
+
+
+def written(number: int, decimals: int) -> str:
+    """Write a number that is counted in this decimal."""
+    digits = str(number).rjust(POSITION_WHOLE_DIGITS + decimals, "0")
+    whole, rest = digits[:POSITION_WHOLE_DIGITS], digits[POSITION_WHOLE_DIGITS:].rstrip("0")
+    return f"{whole}.{rest}" if rest else whole
+
+
+def last_position(last: str | None, version: int) -> str:
+    """Give the position of a new task: its version, or the next number after the last one."""
+    after_last = 0 if last is None else number_of(last) // _ONE + 1
+    return written(min(max(version, after_last), _END - 1), 0)
+
+
+def position_between(after: str | None, before: str | None) -> str | None:
+    """Give the position between two others, of which one can be None: then it is an end.
+
+    The result is None if there is no number that is short enough.
+    """
+    if before is None:
+        low = number_of(str(after))
+        high = min(low // _ONE + 2, _END) * _ONE
+    elif after is None:
+        high = number_of(before)
+        low = max(high // _ONE - 2, 0) * _ONE
+    else:
+        low, high = number_of(after), number_of(before)
+    for decimals in range(POSITION_DECIMALS + 1):
+        unit = 10 ** (POSITION_DECIMALS - decimals)
+        first, last = low // unit + 1, -(-high // unit) - 1
+        if first <= last:
+            return written((first + last) // 2, decimals)
+    return None
+
+
+def spread_positions(count: int, after: str | None, before: str | None) -> list[str] | None:
+    """Give this many positions, evenly between two others; without one, up to that end.
+
+    The result is None if the positions would need more than `SPREAD_DECIMALS`.
+    """
+    gaps = count + 1
+    low = 0 if after is None else number_of(after)
+    high = min(low + gaps * _ONE, _END * _ONE) if before is None else number_of(before)
+    unit = 10 ** (POSITION_DECIMALS - SPREAD_DECIMALS)
+    first, last = low // unit, -(-high // unit)
+    if last - first < 2 * gaps:
+        return None
+    return [
+        written(first + (last - first) * number // gaps, SPREAD_DECIMALS)
+        for number in range(1, gaps)
+    ]
+
+
+class Order:
+    """A part of a user's order: the keys around the tasks that are to be moved, and both ends."""
+
+    def __init__(self, keys: Iterable[Key]) -> None:
+        self._keys = sorted(set(keys))
+        self._positions = {key.id: key.position for key in self._keys}
+
+    def last_position(self, version: int) -> str:
+        """Give the position of a new task with this version."""
+        return last_position(self._keys[-1].position if self._keys else None, version)
+
+    def put(self, id_: UUID, position: str) -> None:
+        """Put a task into this position."""
+        self.remove(id_)
+        self._positions[id_] = position
+        insort(self._keys, Key(position, id_))
+
+    def remove(self, id_: UUID) -> None:
+        """Take a task out, if it is there."""
+        if id_ in self._positions:
+            del self._keys[self._index(id_)]
+            del self._positions[id_]
+
+    def move(self, id_: UUID, place: Place, movable: Container[UUID]) -> dict[UUID, str]:
+        """Give the positions that bring the task to the place; none, if it is there.
+
+        If there is no room, the positions of movable tasks around are among them.
+
+        Raises:
+            NoRoom: there are not enough movable tasks.
+        """
+        if place.neighbour == id_:
+            return {}
+        here = self._index(id_)
+        others = self._keys[:here] + self._keys[here + 1 :]
+        if place.neighbour is None:
+            gap = 0 if place.side == "after" else len(others)
+        else:
+            neighbour = self._index(place.neighbour)
+            gap = neighbour - (neighbour > here) + (place.side == "after")
+        if gap == here:
+            return {}
+        position = position_between(_position_at(others, gap - 1), _position_at(others, gap))
+        if position is not None:
+            return {id_: position}
+        start = stop = gap
+        while start > 0 and others[start - 1].id in movable:
+            start -= 1
+        while stop < len(others) and others[stop].id in movable:
+            stop += 1
+        moved = [*others[start:gap], self._keys[here], *others[gap:stop]]
+        positions = spread_positions(
+            len(moved), _position_at(others, start - 1), _position_at(others, stop)
+        )
+        if positions is None:
+            raise NoRoom(others[max(gap - 1, 0)].position)
+        return {key.id: position for key, position in zip(moved, positions, strict=True)}
+
+    def _index(self, id_: UUID) -> int:
+        return bisect_left(self._keys, Key(self._positions[id_], id_))
+
+
+def _position_at(keys: Sequence[Key], index: int) -> str | None:
+    return keys[index].position if 0 <= index < len(keys) else None
+
+
+# The statement that moves a task
+
+_NEIGHBOUR: Final = bindparam("the_neighbour", type_=Uuid())
+
+
+def _number_of(position: ColumnElement[str]) -> ColumnElement[Any]:
+    decimals = func.rpad(func.substr(position, POSITION_WHOLE_DIGITS + 2), POSITION_DECIMALS, "0")
+    return cast(func.left(position, POSITION_WHOLE_DIGITS).concat(decimals), Numeric)
+
+
+def _whole(position: ColumnElement[str]) -> ColumnElement[Any]:
+    return cast(func.left(position, POSITION_WHOLE_DIGITS), Numeric)
+
+
+def _power_of_ten(exponent: ColumnElement[int]) -> ColumnElement[Any]:
+    return cast(func.rpad("1", exponent + 1, "0"), Numeric)
+
+
+def between(after: ColumnElement[str], before: ColumnElement[str]) -> ColumnElement[str]:
+    """Do what `position_between` does, in SQL."""
+    one = _power_of_ten(literal(POSITION_DECIMALS))
+    low = func.coalesce(_number_of(after), func.greatest(_whole(before) - 2, 0) * one)
+    high = func.coalesce(_number_of(before), func.least(_whole(after) + 2, _END) * one)
+    decimals = func.generate_series(0, POSITION_DECIMALS).column_valued("decimals")
+    unit = _power_of_ten(POSITION_DECIMALS - decimals)
+    first, last = func.div(low, unit) + 1, func.div(high + unit - 1, unit) - 1
+    digits = func.lpad(cast(func.div(first + last, 2), Text), POSITION_WHOLE_DIGITS + decimals, "0")
+    whole = func.left(digits, POSITION_WHOLE_DIGITS)
+    rest = func.substr(digits, POSITION_WHOLE_DIGITS + 1)
+    return (
+        select(case((decimals == 0, whole), else_=whole.concat(".").concat(rest)))
+        .where(first <= last)
+        .order_by(decimals)
+        .limit(1)
+        .scalar_subquery()
+    )
+
+
+def key_of(row: FromClause) -> ColumnElement[Any]:
+    """Select what the order is by."""
+    return tuple_(row.c.position, row.c.id)
+
+
+def _place_of(row: CTE) -> ColumnElement[Any]:
+    """Give the key of the only row, as a value that is known before a scan starts."""
+    return tuple_(select(row.c.position).scalar_subquery(), select(row.c.id).scalar_subquery())
+
+
+def _next_to(anchor: CTE | None, *, is_after: bool) -> CTE:
+    """Read the task directly after the anchor, or before it, leaving out the one that moves.
+
+    Without an anchor, it is the first task, or the last one.
+    """
+    others = [tasks.c.user_id == USER, tasks.c.id != TASK]
+    if anchor is not None:
+        beyond = (
+            key_of(tasks) > _place_of(anchor) if is_after else key_of(tasks) < _place_of(anchor)
+        )
+        others.append(beyond)
+    order = (tasks.c.position, tasks.c.id)
+    return (
+        select(tasks.c.position, tasks.c.id)
+        .where(*others)
+        .order_by(*(order if is_after else (column.desc() for column in order)))
+        .limit(1)
+        .cte("beyond")
+    )
+
+
+@cache
+def move_task(side: str, *, has_neighbour: bool, is_conditional: bool) -> Select[Any]:
+    """Move the task directly after or before the neighbour, or to that end.
+
+    Gives the task as it is now, and whether it `is_moved`. It is not if it is not `is_current`; if
+    the neighbour is not `is_found`; if it `is_there`. Otherwise there was no room, or the list has
+    changed in the meantime.
+    """
+    is_after = side == "after"
+    task = select(tasks).where(*target_of(is_conditional=False)).cte("task")
+    neighbour = (
+        select(tasks.c.position, tasks.c.id)
+        .where(tasks.c.user_id == USER, tasks.c.id == _NEIGHBOUR)
+        .cte("neighbour")
+    )
+    anchor = neighbour if has_neighbour else None
+    beyond = _next_to(anchor, is_after=is_after)
+    # Without a neighbour, the task goes to the end beyond which there is nothing.
+    here = select(neighbour.c.position).scalar_subquery() if has_neighbour else cast(null(), Text)
+    there = select(beyond.c.position).scalar_subquery()
+    is_beyond = or_(
+        ~exists().select_from(beyond),
+        key_of(task) < _place_of(beyond) if is_after else key_of(task) > _place_of(beyond),
+    )
+    is_behind = (
+        key_of(task) > _place_of(neighbour) if is_after else key_of(task) < _place_of(neighbour)
+    )
+    situation = select(
+        task,
+        (task.c.version == any_(SEEN) if is_conditional else true()).label("is_current"),
+        (exists().select_from(neighbour) if has_neighbour else true()).label("is_found"),
+        (and_(is_behind, is_beyond) if has_neighbour else is_beyond).label("is_there"),
+        (between(here, there) if is_after else between(there, here)).label("place"),
+    ).cte("situation")
+    moves = exists().where(
+        situation.c.is_current,
+        situation.c.is_found,
+        not_(situation.c.is_there),
+        situation.c.place.is_not(None),
+    )
+    change = next_version(moves, is_list_unchanged=True)
+    moved = (
+        update(tasks)
+        .where(*target_of(is_conditional=False), tasks.c.user_id == change.c.user_id)
+        .values(
+            position=select(situation.c.place).scalar_subquery(),
+            version=change.c.version,
+            updated_at=change.c.at,
+        )
+        .returning(tasks)
+        .cte("moved")
+    )
+    new = {"position", "version", "updated_at"}
+    return select(
+        *(
+            func.coalesce(moved.c[column.name], column).label(column.name)
+            if column.name in new
+            else column
+            for column in columns_of(situation)
+        ),
+        moved.c.id.is_not(None).label("is_moved"),
+        situation.c.is_current,
+        situation.c.is_found,
+        situation.c.is_there,
+    ).select_from(situation.outerjoin(moved, true()))
+
+
+def _tasks_near() -> CompoundSelect[Any]:
+    """Read the ids of the nearest tasks on each side of a position."""
+    near = bindparam("near", type_=Text())
+    sides = [
+        select(tasks.c.id)
+        .where(tasks.c.user_id == USER, is_there)
+        .order_by(*order)
+        .limit(LIMIT)
+        .subquery()
+        for is_there, order in (
+            (tasks.c.position <= near, (tasks.c.position.desc(), tasks.c.id.desc())),
+            (tasks.c.position > near, (tasks.c.position, tasks.c.id)),
+        )
+    ]
+    return union_all(*(select(side.c.id) for side in sides))
+
+
+TASKS_NEAR: Final = _tasks_near()
