@@ -104,7 +104,9 @@ CHANGE_ONE_TASK: Final = {
 }
 DELETE_ONE_TASK: Final = {"delete_task": Operation("DELETE")}
 WRITE_ONE_TASK: Final = CHANGE_ONE_TASK | DELETE_ONE_TASK
-ON_ONE_TASK: Final = READ_ONE_TASK | WRITE_ONE_TASK
+MOVE_ONE_TASK: Final = {"move_task": Operation("POST", "/{id}/move", {"after": None})}
+"""It changes nothing if the task is the first one already."""
+ON_ONE_TASK: Final = READ_ONE_TASK | WRITE_ONE_TASK | MOVE_ONE_TASK
 
 
 def each(operations: Mapping[str, object]) -> pytest.MarkDecorator:

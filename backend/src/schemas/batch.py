@@ -73,8 +73,18 @@ class CompleteOperation(_OnVersion):
     is_completed: IsCompleted = Field(examples=[True])
 
 
-class MoveOperation(_OnVersion, Neighbour):
-    """Move a task next to another one, or to an end, as `POST /tasks/{task_id}/move` does."""
+def _describe_move(schema: dict[str, Any]) -> None:
+    """Say in JSON Schema that there is one neighbour, in words that generators of clients skip."""
+    _describe(schema)
+    schema["if"] = {"required": ["after"]}
+    schema["then"] = {"properties": {"before": False}}
+    schema["else"] = {"required": ["before"]}
+
+
+class MoveOperation(Neighbour, _OnVersion):
+    """Move a task directly `after` or `before` another one; null stands for the top or the end."""
+
+    model_config = ConfigDict(json_schema_extra=_describe_move)
 
     op: Literal["move"]
 

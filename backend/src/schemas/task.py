@@ -50,13 +50,20 @@ def _describe(schema: dict[str, Any]) -> None:
     schema["not"] = {"required": list(due), "properties": due}
     for field in schema["properties"].values():
         field.pop("default", None)
+    # With a position, whoever tries the example would put all tasks into the same place.
+    schema["examples"] = [
+        {name: field["examples"][0] for name, field in schema["properties"].items()}
+    ]
+    del schema["examples"][0]["position"]
 
 
 def _describe_with_defaults(schema: dict[str, Any], model: type[BaseModel]) -> None:
     """Say the defaults in words."""
     _describe(schema)
     for name, field in model.model_fields.items():
-        if not field.is_required():
+        if name == "position":
+            schema["properties"][name]["description"] += " Default: after all other tasks."
+        elif not field.is_required():
             default = in_words(field.get_default(call_default_factory=True))
             schema["properties"][name]["description"] += f" Default: {default}."
 
@@ -170,11 +177,17 @@ class Neighbour(BaseModel):
 
     after: Annotated[
         Id | None,
-        Field(description="The id of the task that will come directly before; null: to the top."),
+        Field(
+            description="The id of the task to move it after, or null to move it to the top.",
+            examples=["01981f6e-3c00-7a3b-8a00-000000000002"],
+        ),
     ] = _ABSENT
     before: Annotated[
         Id | None,
-        Field(description="The id of the task that will come directly after; null: to the end."),
+        Field(
+            description="The id of the task to move it before, or null to move it to the end.",
+            examples=["01981f6e-3c00-7a3b-8a00-000000000003"],
+        ),
     ] = _ABSENT
 
     @model_validator(mode="after")
@@ -196,6 +209,7 @@ def _describe_move(schema: dict[str, Any]) -> None:
     for field in schema["properties"].values():
         field.pop("default", None)
     schema["minProperties"] = schema["maxProperties"] = 1
+    schema["examples"] = [{"after": None}]
 
 
 class TaskMove(Neighbour):

@@ -29,6 +29,7 @@ schemathesis.openapi.format(
     st.sampled_from(["UTC", "Europe/Berlin", "Pacific/Kiritimati", "America/St_Johns", "CET"]),
 )
 
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _SHORT_KEY: Final = re.compile(r"[\x21-\x7e]{1,200}")
 _NUMBERS: Final = itertools.count()
 
@@ -39,6 +40,7 @@ _MATTERS_OF_STATE: Final = (
     {"invalid_request", "idempotency_key_reused"},  # the same
     {"invalid_request", "cursor_mismatch"},  # only the server makes cursors, for one list each
     {"invalid_request", "token_mismatch"},  # and tokens
+    {"invalid_request", "unknown_neighbour"},  # whether there is one depends on the list
 )
 
 
@@ -68,6 +70,7 @@ def before_call(
     """Send versions that are there, as well as others.
 
     Try the other parameters without an invented cursor or token, which would have all refused.
+    Move tasks to the ends, rather than next to invented ones.
     Likewise try PUT with one of its preconditions, and most bodies of POST with their own key:
     the coverage phase has one key for all of them.
     """
@@ -80,6 +83,10 @@ def before_call(
         case.query.pop("since", None)
     key = case.headers.get("Idempotency-Key")
     number = next(_NUMBERS)
+    if case.path.endswith("/move") and isinstance(case.body, dict) and number % 4:
+        for side, neighbour in case.body.items():
+            if isinstance(neighbour, str) and _UUID.fullmatch(neighbour):
+                case.body[side] = None
     if case.headers.get("If-None-Match") == "*":
         # Both preconditions together are always refused: the task exists, or it does not.
         case.headers.pop("If-None-Match" if number % 4 else "If-Match", None)
@@ -101,7 +108,7 @@ def after_call(
 
 def _path_of(case: Case[Any]) -> str:
     """Give the path of the task or the list that a request is about."""
-    return case.formatted_path.removesuffix("/complete")
+    return case.formatted_path.removesuffix("/complete").removesuffix("/move")
 
 
 @schemathesis.hook

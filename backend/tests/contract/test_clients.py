@@ -5,6 +5,7 @@ loses answers, loses requests and answers 503.
 """
 
 import json
+import random
 import subprocess
 import sys
 import threading
@@ -23,6 +24,7 @@ import pytest
 
 from src.config import ROOT
 from src.main import create_app
+from src.services.order import position_between
 from tests.builders import AHEAD, path_of, rows_of, stop_clock, tasks_of
 from tests.conftest import make_settings
 from tests.contract.markdown import fences
@@ -115,23 +117,32 @@ def server_url(shared_database_url: str) -> Iterator[str]:
         yield url
 
 
+def programs(language: str) -> list[str]:
+    """Give the programs of the document in this language, in their order."""
+    return [fence.text for fence in fences(DOCUMENT.read_text()) if fence.language == language]
+
+
 def run(
     language: str, directory: Path, url: str, user: str, use: str = "", *, is_offline: bool = False
 ) -> str:
     """Run the client of the document, or the one that works offline, with its example, or another
     `use`; give what it prints. What it stores is in the directory.
     """
-    client, example, offline, opening, offline_example = (
-        fence.text for fence in fences(DOCUMENT.read_text()) if fence.language == language
-    )
-    command, suffix = PROGRAMS[language]
+    client, example, offline, opening, offline_example, _ = programs(language)
     line_end = ";" if language == "typescript" else ""
     base_url = f'{"const " if line_end else ""}BASE_URL = "{url}"{line_end}\n'
     if is_offline:
         client, example = f"{client}\n{offline}", offline_example
         base_url += opening
+    text = f"{client}\n{(base_url + (use or example)).replace('alice', user)}"
+    return run_program(language, directory, text)
+
+
+def run_program(language: str, directory: Path, text: str) -> str:
+    """Run a program; give what it prints."""
+    command, suffix = PROGRAMS[language]
     program = directory / f"program{suffix}"
-    program.write_text(f"{client}\n{(base_url + (use or example)).replace('alice', user)}")
+    program.write_text(text)
     done = subprocess.run(
         [*command, str(program)],
         cwd=directory,
@@ -656,3 +667,59 @@ console.log(JSON.stringify(offline.tasks()));
     assert passed == ["POST 200", "POST 200", "GET 200", "POST 200", "GET 200"]
     assert json.loads(printed) == listed(server_url, user)
     assert [task["title"] for task in listed(server_url, user)] == ["Buy oat milk"]
+
+
+@pytest.mark.requirement("FR-095")
+@pytest.mark.parametrize("language", PROGRAMS)
+class TestPositions:
+    def compute(
+        self, language: str, directory: Path, pairs: list[tuple[str | None, str | None]]
+    ) -> list[str | None]:
+        """Compute the positions between these pairs with the function of the document."""
+        *_, function = programs(language)
+        use = {
+            "python": f"import json\npairs = json.loads({json.dumps(pairs)!r})\n"
+            "print(json.dumps([position_between(*pair) for pair in pairs]))",
+            "typescript": f"const pairs: [string, string][] = {json.dumps(pairs)};\n"
+            "console.log(JSON.stringify(pairs.map((pair) => positionBetween(...pair))));",
+        }[language]
+        found: list[str | None] = json.loads(run_program(language, directory, f"{function}\n{use}"))
+        return found
+
+    def test_are_those_that_the_server_would_give(self, language: str, tmp_path: Path) -> None:
+        draw = random.Random(7)  # noqa: S311 — it only has to be the same again
+        ends = ["0" * 16, "1795680175334788", "9" * 16, f"{'9' * 16}.{'9' * 40}"]
+        tight = [f"{'0' * 15}{whole}{point}" for whole in range(3) for point in ("", ".5", ".05")]
+        close = [f"{'1' * 16}.{'0' * 39}{digit}" for digit in range(1, 10)]
+        known = [*ends, *tight, *close]
+        pairs: list[tuple[str | None, str | None]] = [
+            *((None, position) for position in known),
+            *((position, None) for position in known),
+            *((min(two), max(two)) for two in (draw.sample(known, 2) for _ in range(300))),
+        ]
+
+        found = self.compute(language, tmp_path, pairs)
+
+        assert found == [position_between(*pair) for pair in pairs]
+        assert None in found
+
+    def test_are_taken_by_the_server(
+        self, language: str, tmp_path: Path, server_url: str, user: str
+    ) -> None:
+        first, second, third = (post(server_url, user, title=title) for title in "abc")
+
+        top, between, end = self.compute(
+            language,
+            tmp_path,
+            [
+                (None, first["position"]),
+                (first["position"], second["position"]),
+                (third["position"], None),
+            ],
+        )
+
+        for task, position in ((third, top), (second, end), (first, between)):
+            answer = httpx.patch(server_url + path_of(task), json={"position": position})
+            assert (answer.status_code, answer.json()["position"]) == (200, position)
+        listed = httpx.get(server_url + tasks_of(user), params={"sort": "position"}).json()
+        assert [task["title"] for task in listed["items"]] == ["c", "a", "b"]

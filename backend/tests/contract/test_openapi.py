@@ -272,7 +272,8 @@ class TestBodies:
         writable = [field for field in SCHEMAS["Task"]["properties"] if field not in READ_ONLY]
         assert [*SCHEMAS[name]["properties"]] == writable
         assert writable[0] == "title"
-        required = {"TaskCreate": ["title"], "TaskReplace": writable, "TaskUpdate": []}
+        whole = [field for field in writable if field != "position"]
+        required = {"TaskCreate": ["title"], "TaskReplace": whole, "TaskUpdate": []}
         assert SCHEMAS[name].get("required", []) == required[name]
 
     def test_a_new_task_has_its_defaults_in_words(self) -> None:
@@ -286,7 +287,8 @@ class TestBodies:
         assert not any("default" in node for node in nodes(SCHEMAS["TaskCreate"]))
         for name, default in defaults.items():
             said = default if isinstance(default, str) else json.dumps(default)
-            assert FIELDS[name]["description"].endswith(f" Default: `{said}`.")
+            said = "after all other tasks" if name == "position" else f"`{said}`"
+            assert FIELDS[name]["description"].endswith(f" Default: {said}.")
 
     def test_the_example_of_a_completion_completes(self) -> None:
         assert SCHEMAS["TaskCompletion"]["properties"]["is_completed"]["examples"] == [True]

@@ -41,6 +41,10 @@ def completion(task: dict[str, Any], *, is_completed: bool = True) -> Operation:
     return {"op": "complete", "id": task["id"], "is_completed": is_completed}
 
 
+def moving(task: dict[str, Any], **place: str | None) -> Operation:
+    return {"op": "move", "id": task["id"], **place}
+
+
 def deletion(task: dict[str, Any]) -> Operation:
     return {"op": "delete", "id": task["id"]}
 
@@ -81,7 +85,7 @@ class TestABatch:
     async def test_carries_out_every_kind_of_operation_in_order(
         self, client: httpx.AsyncClient, user: str
     ) -> None:
-        updated, completed, deleted = [await create(client, user) for _ in range(3)]
+        updated, completed, moved, deleted = [await create(client, user) for _ in range(4)]
         new_id = uuid4()
 
         results = await apply(
@@ -90,11 +94,12 @@ class TestABatch:
             creation(new_id, tags=["home"]),
             change(updated, title="Wash up", due_at="2026-12-24T18:00:00Z"),
             completion(completed),
+            moving(moved, after=None),
             deletion(deleted),
         )
 
-        created, changed, done = [result["task"] for result in results[:3]]
-        gone = results[3]["deleted"]
+        created, changed, done, topmost = [result["task"] for result in results[:4]]
+        gone = results[4]["deleted"]
         assert created == {
             "id": str(new_id),
             "user_id": user,
@@ -106,6 +111,7 @@ class TestABatch:
             "due_date": None,
             "due_at": None,
             "tags": ["home"],
+            "position": f"{created['version']:016}",
             "version": created["version"],
             "created_at": created["created_at"],
             "updated_at": created["created_at"],
@@ -126,13 +132,19 @@ class TestABatch:
             "version": first + 2,
             "updated_at": at,
         }
-        assert gone == {"id": deleted["id"], "version": first + 3, "deleted_at": at}
-        assert [result["deleted"] for result in results[:3]] == [None] * 3
-        assert results[3]["task"] is None
+        assert topmost == {
+            **moved,
+            "position": f"{int(updated['position']) - 1:016}",
+            "version": first + 3,
+            "updated_at": at,
+        }
+        assert gone == {"id": deleted["id"], "version": first + 4, "deleted_at": at}
+        assert [result["deleted"] for result in results[:4]] == [None] * 4
+        assert results[4]["task"] is None
         listed = await client.get(tasks_of(user))
-        assert listed.headers["etag"] == f'W/"{first + 3}"'
+        assert listed.headers["etag"] == f'W/"{first + 4}"'
         assert await all_tasks(client, user) == {
-            task["id"]: task for task in (created, changed, done)
+            task["id"]: task for task in (created, changed, done, topmost)
         }
 
     async def test_carries_out_several_operations_on_one_task(
@@ -369,7 +381,7 @@ class TestABatchThatBreaksARule:
                     (
                         "/operations/0/op",
                         "not_allowed",
-                        "must be one of 'create', 'update', 'complete', 'delete'",
+                        "must be one of 'create', 'update', 'complete', 'move', 'delete'",
                     )
                 ],
             ),
@@ -581,6 +593,7 @@ ids = st.sampled_from(IDS)
 fields = st.fixed_dictionaries(
     {},
     optional={
+        "position": st.sampled_from(["0000000000000001", "0000000000000900", "8000000000000000"]),
         "description": st.sampled_from([None, "", "Two litres"]),
         "is_completed": st.booleans(),
         "priority": st.sampled_from(["none", "high"]),
@@ -595,6 +608,12 @@ operations = st.one_of(
     st.builds(lambda id_, more: creation(id_, **more), ids, fields),
     st.builds(lambda id_, more: change({"id": id_}, **more), ids, changes),
     st.builds(lambda id_, done: completion({"id": id_}, is_completed=done), ids, st.booleans()),
+    st.builds(
+        lambda id_, side, neighbour: moving({"id": id_}, **{side: neighbour}),
+        ids,
+        st.sampled_from(["after", "before"]),
+        st.one_of(st.none(), ids),
+    ),
     st.builds(lambda id_: deletion({"id": id_}), ids),
 )
 
@@ -610,6 +629,9 @@ async def send_alone(client: httpx.AsyncClient, user: str, operation: Operation)
     if operation["op"] == "complete":
         body = {"is_completed": operation["is_completed"]}
         return await client.patch(f"{path}/complete", json=body)
+    if operation["op"] == "move":
+        place = {name: value for name, value in operation.items() if name in ("after", "before")}
+        return await client.post(f"{path}/move", json=place)
     return await client.delete(path)
 
 
@@ -617,12 +639,26 @@ def essence(task: dict[str, Any] | None) -> dict[str, Any] | None:
     """What two users' tasks have in common."""
     if task is None:
         return None
-    own = {"user_id", "version", "created_at", "updated_at"}
+    own = {"user_id", "position", "version", "created_at", "updated_at"}
     return {
         name: value is not None if name == "completed_at" else value
         for name, value in task.items()
         if name not in own
     }
+
+
+def reason(problem: dict[str, Any]) -> tuple[str, str]:
+    """Where and why an operation has failed alone, as it is said of one in a batch."""
+    if "errors" not in problem:
+        return "", problem["code"]
+    (error,) = problem["errors"]
+    return error["pointer"], error["code"]
+
+
+async def in_order(client: httpx.AsyncClient, user: str) -> list[dict[str, Any]]:
+    answer = await client.get(tasks_of(user), params={"sort": "position"})
+    tasks: list[dict[str, Any]] = answer.json()["items"]
+    return tasks
 
 
 async def send_each_alone(
@@ -667,8 +703,9 @@ async def test_a_batch_does_what_its_operations_do_alone(
         assert [
             (error["pointer"], error["code"], error["status"]) for error in outcome.json()["errors"]
         ] == [
-            (f"/operations/{number}", failure["code"], failure["status"])
-            for number, failure in failed.items()
+            (f"/operations/{number}{place}", code, problem["status"])
+            for number, problem in failed.items()
+            for place, code in [reason(problem)]
         ]
         assert [*await all_tasks(client, together)] == [IDS[0]]
     else:
@@ -677,7 +714,135 @@ async def test_a_batch_does_what_its_operations_do_alone(
             essence(answer.json() if answer.content else None) for answer in answers
         ]
         left = [
-            {id_: essence(task) for id_, task in (await all_tasks(client, user)).items()}
-            for user in (alone, together)
+            [essence(task) for task in await in_order(client, user)] for user in (alone, together)
         ]
         assert left[0] == left[1]
+
+
+@pytest.mark.requirement("FR-093")
+class TestAMove:
+    async def test_sees_what_the_operations_before_it_did(
+        self, client: httpx.AsyncClient, user: str
+    ) -> None:
+        tasks = [await create(client, user, title=title) for title in "abcde"]
+        new = {"id": str(uuid4())}
+
+        await apply(
+            client,
+            user,
+            moving(tasks[1], before=None),  # acdeb
+            moving(tasks[0], after=tasks[2]["id"]),  # cadeb
+            deletion(tasks[3]),  # caeb
+            creation(new["id"], title="n"),  # caebn
+            moving(new, before=tasks[4]["id"]),  # canEb
+            change(tasks[2], position=f"{int(tasks[4]['position'])}.5"),  # anecb
+            moving(tasks[1], after=tasks[2]["id"]),  # where it is
+            moving(tasks[0], after=tasks[0]["id"]),  # the same
+        )
+
+        assert [task["title"] for task in await in_order(client, user)] == [*"anecb"]
+
+    async def test_finds_the_tasks_around_positions_that_the_batch_itself_sets(
+        self, client: httpx.AsyncClient, user: str
+    ) -> None:
+        tasks = [
+            await create(client, user, title=title, position=f"00000000000000{number}0")
+            for number, title in enumerate("abcdef", 1)
+        ]
+        new = {"id": str(uuid4())}
+
+        await apply(
+            client,
+            user,
+            creation(new["id"], title="n", position="0000000000000035"),
+            change(tasks[0], position="0000000000000055"),
+            moving(tasks[5], after=new["id"]),
+            moving(tasks[1], before=tasks[0]["id"]),
+        )
+
+        assert [task["title"] for task in await in_order(client, user)] == [*"cnfdeba"]
+
+    async def test_to_where_it_is_writes_nothing(
+        self, client: httpx.AsyncClient, user: str, shared_database_url: str
+    ) -> None:
+        first, second = [await create(client, user) for _ in range(2)]
+        rows = rows_of(shared_database_url, user)
+
+        results = await apply(
+            client, user, moving(second, after=first["id"]), moving(first, after=None)
+        )
+
+        assert [result["task"] for result in results] == [second, first]
+        assert rows_of(shared_database_url, user) == rows
+
+    async def test_names_the_neighbour_that_is_not_there(
+        self, client: httpx.AsyncClient, user: str, other_user: str
+    ) -> None:
+        task, gone = [await create(client, user) for _ in range(2)]
+        foreign = await create(client, other_user)
+
+        answer = await send_batch(
+            client,
+            user,
+            deletion(gone),
+            moving(task, after=foreign["id"]),
+            moving(task, before=gone["id"]),
+            moving({"id": NO_TASK}, after=NO_TASK),
+        )
+
+        unknown = {
+            "code": "unknown_neighbour",
+            "detail": "is not the id of a task of this user; send the id of another task, or null",
+            "status": 422,
+        }
+        assert answer.json() == problem(
+            answer,
+            Kind.BATCH_FAILED,
+            errors=[
+                {"pointer": "/operations/1/after", **unknown},
+                {"pointer": "/operations/2/before", **unknown},
+                failure(3, Kind.TASK_NOT_FOUND),
+            ],
+        )
+
+    async def test_depends_on_the_version_that_the_client_has_seen(
+        self, client: httpx.AsyncClient, user: str
+    ) -> None:
+        task, _ = [await create(client, user) for _ in range(2)]
+        stale = {**moving(task, before=None), "if_version": 1}
+        seen = {**moving(task, before=None), "if_version": task["version"]}
+
+        refused = await send_batch(client, user, stale)
+        await apply(client, user, seen)
+
+        assert refused.json()["errors"] == [failure(0, Kind.VERSION_MISMATCH, current=task)]
+        assert (await in_order(client, user))[1]["id"] == task["id"]
+
+    async def test_makes_room_among_the_tasks_that_the_batch_names(
+        self, client: httpx.AsyncClient, user: str
+    ) -> None:
+        """Their positions are tight because the batch sets them so: no other task can help."""
+        low, high, task = ({"id": str(uuid4())} for _ in range(3))
+        tight = [f"0000000000000005.{'0' * 39}{number}" for number in (1, 2)]
+
+        await apply(
+            client,
+            user,
+            creation(low["id"], title="low", position=tight[0]),
+            creation(high["id"], title="high", position=tight[1]),
+            creation(task["id"], title="between"),
+            moving(task, after=low["id"]),
+        )
+
+        titles = [task["title"] for task in await in_order(client, user)]
+        assert titles == ["low", "between", "high"]
+
+    async def test_has_one_neighbour(self, client: httpx.AsyncClient, user: str) -> None:
+        task = await create(client, user)
+
+        answer = await send_batch(client, user, moving(task), moving(task, after=None, before=None))
+
+        assert [(error["pointer"], error["code"]) for error in answer.json()["errors"]] == [
+            ("/operations/0", "one_neighbour"),
+            ("/operations/1", "one_neighbour"),
+        ]

@@ -10,8 +10,10 @@ import pytest
 from src.api.problems import Kind
 from tests.builders import (
     INVALID_TASK_ID,
+    MOVE_ONE_TASK,
     NEW,
     NO_ROWS,
+    ON_ONE_TASK,
     REPLACEMENT,
     WRITE_ONE_TASK,
     After,
@@ -45,6 +47,7 @@ class TestAnIdOfTheClient:
             "user_id": user,
             **REPLACEMENT,
             "completed_at": None,
+            "position": f"{task['version']:016}",
             "version": After(0),
             "created_at": task["created_at"],
             "updated_at": task["created_at"],
@@ -199,14 +202,16 @@ class TestIfNoneMatchOnAWrite:
 
     @pytest.mark.requirement("FR-056")
     @pytest.mark.parametrize("tags", ["*", '"{version}"', '"1"'])
-    @pytest.mark.parametrize("name", ["update_task", "complete_task", "toggle_task", "delete_task"])
+    @pytest.mark.parametrize(
+        "name", ["update_task", "complete_task", "toggle_task", "move_task", "delete_task"]
+    )
     async def test_is_refused_where_it_could_only_be_ignored(
         self, client: httpx.AsyncClient, user: str, name: str, tags: str
     ) -> None:
         task = await create(client, user)
 
         headers = {"If-None-Match": tags.format_map(task)}
-        answer = await send(client, WRITE_ONE_TASK[name], user, task["id"], headers)
+        answer = await send(client, ON_ONE_TASK[name], user, task["id"], headers)
 
         assert answer.status_code == 422
         assert answer.json() == problem(
@@ -264,7 +269,7 @@ class TestBothPreconditions:
         assert rows_of(shared_database_url, user)["tasks"] == []
 
     @pytest.mark.requirement("FR-057")
-    @each(WRITE_ONE_TASK)
+    @each(WRITE_ONE_TASK | MOVE_ONE_TASK)
     async def test_come_after_the_rules_of_the_request(
         self, client: httpx.AsyncClient, user: str, operation: Operation
     ) -> None:

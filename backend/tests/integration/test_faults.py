@@ -51,6 +51,7 @@ REPEATABLE: Final = {
     "replace what exists": Operation("PUT", body=REPLACEMENT, headers=_ANY),
     "update": Operation("PATCH", body={"title": "Buy oat milk"}),
     "complete": Operation("PATCH", "/{id}/complete", {"is_completed": True}),
+    "move": Operation("POST", "/{id}/move", {"before": None}),
     "delete": Operation("DELETE"),
     "delete what exists": Operation("DELETE", headers=_ANY),
 }
@@ -61,6 +62,7 @@ NOT_REPEATABLE: Final = {
     "complete what was seen": Operation("PATCH", "/{id}/complete", {"is_completed": True}, _SEEN),
     "toggle": Operation("PATCH", "/{id}/complete"),
     "toggle what was seen": Operation("PATCH", "/{id}/complete", headers=_SEEN),
+    "move what was seen": Operation("POST", "/{id}/move", {"before": None}, _SEEN),
     "delete what was seen": Operation("DELETE", headers=_SEEN),
 }
 OPERATIONS: Final = REPEATABLE | NOT_REPEATABLE
@@ -89,9 +91,10 @@ class Stage(NamedTuple):
     async def act(
         self, operation: Operation, *faults: Fault, user: str | None = None
     ) -> tuple[httpx.Response, Any]:
-        """Send the operation for a user who has one task; give the answer, and what is left."""
+        """Send the operation on the first of two tasks; give the answer, and what is left."""
         user = user or f"user-{uuid4()}"
         task = await create(self.client, user, title="Wash up")
+        await create(self.client, user, title="Dry up")
         self.wire.flights.clear()
         self.wire.faults.clear()
         self.wire.faults.extend(faults)
@@ -103,11 +106,13 @@ class Stage(NamedTuple):
 
 def effect(rows: dict[str, list[dict[str, Any]]]) -> object:
     """Give what was written, without the ids, versions and times that differ each time."""
-    moving = ("user_id", "id", "version", "request_hash")
+    moving = ("user_id", "id", "version", "position", "request_hash")
+    order = sorted(row["position"] for row in rows["tasks"])
     return [
         {name: value for name, value in row.items() if name not in moving and name[-3:] != "_at"}
         | {"is_keyed": row.get("request_hash") is not None, "is_dated": bool(row.get("due_at"))}
         | {"is_done": row.get("completed_at") is not None}
+        | {"place": order.index(row["position"]) if "position" in row else None}
         for table in ("tasks", "task_tombstones")
         for row in rows[table]
     ]
@@ -115,7 +120,7 @@ def effect(rows: dict[str, list[dict[str, Any]]]) -> object:
 
 def essence(answer: httpx.Response) -> object:
     """Give what the client is told, without what differs each time."""
-    moving = ("id", "user_id", "version", "next_cursor", "next")
+    moving = ("id", "user_id", "version", "position", "next_cursor", "next")
     body = answer.json() if answer.content else {}
     tasks = body.get("items") or body.get("changed") or [body]
     return (
@@ -329,11 +334,11 @@ class TestARepetition:
         answer, _ = await stage.act(REPEATABLE["create"], Fault.SWALLOWED, user=user)
 
         task = answer.json()
-        assert (task["version"], answer.headers["etag"]) == (AHEAD + 2, tag_of(task))
+        assert (task["version"], answer.headers["etag"]) == (AHEAD + 3, tag_of(task))
         assert UUID(task["id"]).version == 7
         assert (await stage.client.get(answer.headers["location"])).json() == task
         again = await stage.client.get(tasks_of(task["user_id"]))
-        assert version_in(again) == AHEAD + 3
+        assert version_in(again) == AHEAD + 4
 
     @pytest.mark.requirement("FR-058")
     async def test_of_a_completion_keeps_the_time_of_the_first_try(
@@ -344,7 +349,7 @@ class TestARepetition:
         answer, _ = await stage.act(REPEATABLE["complete"], Fault.SWALLOWED, user=user)
 
         task = answer.json()
-        assert task["version"] == AHEAD + 3
+        assert task["version"] == AHEAD + 4
         assert task["completed_at"] < task["updated_at"]
 
     @pytest.mark.requirement("FR-029", "FR-061")

@@ -11,6 +11,7 @@ from src.api.problems import Kind
 from tests.builders import (
     AHEAD,
     KEY_REUSED,
+    MOVE_ONE_TASK,
     NEW,
     NO_ROWS,
     REPLACEMENT,
@@ -63,6 +64,7 @@ class TestAFreshKey:
         assert task == {
             **plain,
             "id": task["id"],
+            "position": f"{task['version']:016}",
             "version": After(plain["version"]),
             "due_at": "2026-12-24T18:00:00.000000Z",
             "created_at": task["created_at"],
@@ -248,7 +250,7 @@ class TestAMalformedKey:
 
 class TestAKeyOfAnotherOperation:
     @pytest.mark.requirement("FR-056")
-    @each(WRITE_ONE_TASK)
+    @each(WRITE_ONE_TASK | MOVE_ONE_TASK)
     async def test_is_refused_where_it_could_only_be_ignored(
         self, client: httpx.AsyncClient, user: str, operation: Operation
     ) -> None:

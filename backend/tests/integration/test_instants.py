@@ -69,6 +69,7 @@ class TestAnInstant:
             **body,
             "due_at": given,
             "completed_at": None,
+            "position": f"{task['version']:016}",
             "version": After(0),
             "created_at": task["created_at"],
             "updated_at": task["created_at"],

@@ -111,9 +111,10 @@ class TestABatch:
             {"op": "update", "changes": {"title": "mine"}},
             {"op": "update", "changes": {}},
             {"op": "complete", "is_completed": True},
+            {"op": "move", "after": None},
             {"op": "delete"},
         ],
-        ids=["update", "update nothing", "complete", "delete"],
+        ids=["update", "update nothing", "complete", "move", "delete"],
     )
     async def test_treats_a_foreign_task_like_one_that_never_was(
         self,

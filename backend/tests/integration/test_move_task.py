@@ -1,5 +1,6 @@
 """POST /tasks/{task_id}/move, and positions that clients set."""
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -20,6 +21,7 @@ from tests.builders import (
     tag_of,
     tasks_of,
 )
+from tests.processes import until
 
 pytestmark = pytest.mark.anyio
 
@@ -53,6 +55,16 @@ async def move(
     **place: str | None,
 ) -> httpx.Response:
     return await client.post(f"{path_of(task)}/move", json=place, headers=headers)
+
+
+def is_waiting(database_url: str) -> bool:
+    """Whether a statement of the app waits for a lock."""
+    with psycopg.connect(database_url) as connection:
+        found = connection.execute(
+            "SELECT FROM pg_stat_activity WHERE datname = current_database()"
+            " AND wait_event_type = 'Lock' AND application_name = 'task-api'"
+        )
+        return found.fetchone() is not None
 
 
 class TestMoveTask:
@@ -245,6 +257,81 @@ class TestMoveTask:
 
         errors = [dict(zip(("pointer", "code", "detail"), error, strict=True))]
         assert answer.json() == problem(answer, Kind.INVALID_REQUEST, errors=errors)
+
+    @pytest.mark.requirement("FR-089")
+    @pytest.mark.parametrize("headers", [{}, {"If-Match": "{tag}"}], ids=["any", "seen"])
+    @pytest.mark.parametrize(
+        ("meanwhile", "order"),
+        [("INSERT", "acXb"), ("MOVE", "bac"), ("DELETE", None)],
+    )
+    async def test_takes_account_of_what_others_do_while_it_waits(
+        self,
+        client: httpx.AsyncClient,
+        user: str,
+        shared_database_url: str,
+        headers: dict[str, str],
+        meanwhile: str,
+        order: str | None,
+    ) -> None:
+        """Others have locked the list, and change it, when the move has begun."""
+        tasks = await create_all(client, user, "abc")
+        headers = {name: value.format(tag=tag_of(tasks["c"])) for name, value in headers.items()}
+        with psycopg.connect(shared_database_url) as connection:
+            change = "UPDATE task_lists SET version = version + 1 WHERE user_id = %s"
+            connection.execute(change, [user])
+            moving = asyncio.create_task(move(client, tasks["c"], headers, after=tasks["a"]["id"]))
+            await until(lambda: is_waiting(shared_database_url))
+            if meanwhile == "INSERT":
+                connection.execute(
+                    "INSERT INTO tasks (user_id, id, title, is_completed, priority, tags, position,"
+                    " version, created_at, updated_at) SELECT user_id, gen_random_uuid(), 'X',"
+                    " false, 'none', '{}', position || '.5', version, now(), now() FROM tasks"
+                    " WHERE user_id = %s AND id = %s",
+                    [user, tasks["a"]["id"]],
+                )
+            elif meanwhile == "MOVE":
+                connection.execute(
+                    "UPDATE tasks SET position = '0000000000000001', version = version + 1"
+                    " WHERE user_id = %s AND id = %s",
+                    [user, tasks["b"]["id"]],
+                )
+            else:
+                connection.execute(
+                    "DELETE FROM tasks WHERE user_id = %s AND id = %s", [user, tasks["a"]["id"]]
+                )
+            connection.commit()
+
+        answer = await moving
+
+        if order is None:
+            assert answer.json() == problem(answer, Kind.INVALID_REQUEST, errors=[unknown("after")])
+        else:
+            assert answer.status_code == 200
+            assert await order_of(client, user) == order
+
+    @pytest.mark.requirement("FR-089", "FR-018")
+    async def test_a_change_of_the_task_while_it_waits_is_a_conflict(
+        self, client: httpx.AsyncClient, user: str, shared_database_url: str
+    ) -> None:
+        tasks = await create_all(client, user, "abc")
+        with psycopg.connect(shared_database_url) as connection:
+            connection.execute(
+                "WITH change AS (UPDATE task_lists SET version = version + 1"
+                " WHERE user_id = %(user)s RETURNING version)"
+                " UPDATE tasks SET title = 'C', version = change.version FROM change"
+                " WHERE user_id = %(user)s AND id = %(id)s",
+                {"user": user, "id": tasks["c"]["id"]},
+            )
+            seen = {"If-Match": tag_of(tasks["c"])}
+            moving = asyncio.create_task(move(client, tasks["c"], seen, after=None))
+            await until(lambda: is_waiting(shared_database_url))
+            connection.commit()
+
+        answer = await moving
+
+        current = (await client.get(path_of(tasks["c"]))).json()
+        assert current["title"] == "C"
+        assert answer.json() == problem(answer, Kind.VERSION_MISMATCH, current=current)
 
     @pytest.mark.requirement("FR-091")
     @pytest.mark.parametrize("side", ["after", "before"])

@@ -883,6 +883,7 @@ ALLOWED: Final = {
     "/api/v1/alice/tasks/batch": "POST",
     f"/api/v1/alice/tasks/{NO_TASK}": "DELETE, GET, HEAD, PATCH, PUT",
     f"/api/v1/alice/tasks/{NO_TASK}/complete": "PATCH",
+    f"/api/v1/alice/tasks/{NO_TASK}/move": "POST",
     "/health": "GET, HEAD",
     "/health/ready": "GET, HEAD",
     "/openapi.json": "GET, HEAD",

@@ -77,6 +77,12 @@ SUCCESSES: Final = {
     "update nothing": expect(200, "PATCH", body={}),
     "complete": expect(200, "PATCH", "/{id}/complete", {"is_completed": True}),
     "toggle": expect(200, "PATCH", "/{id}/complete"),
+    "move": expect(200, "POST", "/{id}/move", {"after": None}),
+    "move if unchanged": expect(
+        200, "POST", "/{id}/move", {"after": None}, {"If-Match": '"{version}"'}
+    ),
+    "move to where it is": expect(200, "POST", "/{id}/move", {"before": None}),
+    "list in the user's order": expect(200, "GET", "?sort=position"),
     "delete": expect(204, "DELETE"),
     "delete if unchanged": expect(204, "DELETE", headers={"If-Match": '"{version}"'}),
 }
@@ -89,6 +95,9 @@ MISSES: Final = {
     "update": expect(404, "PATCH", "/{no_id}", {"title": "Buy oat milk"}),
     "complete": expect(404, "PATCH", "/{no_id}/complete", {"is_completed": True}),
     "toggle": expect(404, "PATCH", "/{no_id}/complete"),
+    "move": expect(404, "POST", "/{no_id}/move", {"after": None}),
+    "move next to no task": expect(422, "POST", "/{id}/move", {"after": NO_TASK}),
+    "move if changed": expect(412, "POST", "/{id}/move", {"after": None}, {"If-Match": '"0"'}),
     "delete": expect(404, "DELETE", "/{no_id}"),
 }
 _OUTDATED: Final = {"If-Match": '"0"'}
@@ -257,6 +266,16 @@ class TestABatch:
 
         assert shape(await counter.costs(batch)) == UNPREPARED * 2
 
+    @pytest.mark.requirement("FR-086", "FR-093")
+    async def test_that_moves_costs_no_more(self, counter: Counter) -> None:
+        ids = [str(uuid4()) for _ in range(50)]
+        operations = [{"op": "create", "id": id_, "task": {"title": "Buy milk"}} for id_ in ids] + [
+            {"op": "move", "id": id_, "before": ids[0]} for id_ in ids
+        ]
+        batch = expect(200, "POST", "/batch", {"operations": operations})
+
+        assert shape(await counter.costs(batch)) == UNPREPARED * 2
+
     @pytest.mark.requirement("FR-086")
     async def test_that_has_nothing_to_write_costs_one(self, counter: Counter) -> None:
         operations = [{"op": "create", "id": str(uuid4()), "task": {"title": "Buy milk"}}]
@@ -291,6 +310,27 @@ class TestABatch:
         assert shape(flights) == UNPREPARED * 2 + begin + UNPREPARED * 3 + commit
         after = (await counter.client.get(f"{counter.tasks}/{task['id']}")).json()
         assert (after["title"], after["tags"]) == ("theirs", ["ours"])
+
+
+class TestAMove:
+    @pytest.mark.requirement("FR-091")
+    @pytest.mark.parametrize("crowd", [2, 3])
+    async def test_to_where_there_is_no_room_moves_other_tasks_in_one_transaction(
+        self, counter: Counter, crowd: int
+    ) -> None:
+        tasks = [
+            {"title": "tight", "position": f"0000000000000001.{'0' * 39}{number}"}
+            for number in range(1, crowd + 1)
+        ]
+        ids = [(await counter.client.post(counter.tasks, json=task)).json()["id"] for task in tasks]
+
+        flights = await counter.costs(expect(200, "POST", "/{id}/move", {"before": ids[1]}))
+
+        # One in vain; then BEGIN, the lock, the reading, the writing, and COMMIT. If to move the
+        # neighbour is not enough: what is around, and the reading of that, too.
+        begin, commit = [("Q", 1)], [("Q", 1)]
+        statements = 3 if crowd == 2 else 5
+        assert shape(flights) == UNPREPARED + begin + UNPREPARED * statements + commit
 
 
 class TestBehindAPooler:

@@ -23,6 +23,7 @@ ROWS: Final[dict[str, dict[str, Any]]] = {
         "is_completed": False,
         "priority": "none",
         "tags": [],
+        "position": "0000000000000001",
         "version": 1,
         "created_at": TIME,
         "updated_at": TIME,
@@ -88,6 +89,13 @@ VIOLATIONS: Final[dict[str, list[dict[str, Any]]]] = {
         )
     ],
     "tasks_request_hash_length": [{"request_hash": b"x" * 31}, {"request_hash": b"x" * 33}],
+    "tasks_position_format": [
+        {"position": position}
+        for position in (
+            *("", "1", "00000000000000001", "000000000000000x", "0000000000000001\n"),
+            *("0000000000000001.", "0000000000000001.10", f"0000000000000001.{'1' * 41}"),
+        )
+    ],
     "tasks_version_positive": [{"version": 0}, {"version": -1}],
     "task_tombstones_user_id_format": [{"user_id": user} for user in BAD_USER_IDS],
     "task_tombstones_deleted_at_range": [{"deleted_at": instant} for instant in BAD_INSTANTS],
@@ -110,6 +118,8 @@ BOUNDARIES: Final[list[tuple[dict[str, Any], dict[str, Any]]]] = [
     ({"description": MILK * 2000}, {}),
     ({"description": WHITE_SPACE}, {}),
     *(({"priority": priority}, {}) for priority in ("none", "low", "medium", "high")),
+    ({"position": "0" * 16}, {}),
+    ({"position": f"{'9' * 16}.{'9' * 40}"}, {}),
     ({"due_date": "1900-01-01"}, {}),
     ({"due_date": "2999-12-31"}, {}),
     *(

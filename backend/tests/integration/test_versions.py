@@ -12,6 +12,7 @@ from src.api.problems import Kind
 from tests.builders import (
     AHEAD,
     CHANGE_ONE_TASK,
+    MOVE_ONE_TASK,
     NO_ROWS,
     NO_TASK,
     REPLACEMENT,
@@ -113,7 +114,7 @@ class TestVersions:
         assert task["version"] + century < 2**53
 
     @pytest.mark.requirement("FR-016")
-    @each(WRITE_ONE_TASK)
+    @each(WRITE_ONE_TASK | MOVE_ONE_TASK)
     @pytest.mark.parametrize(
         ("task_id", "headers", "status"),
         [
@@ -192,7 +193,7 @@ class TestIfMatch:
         assert (await client.get(tasks_of(user))).headers["etag"] == list_tag_of(left)
 
     @pytest.mark.requirement("FR-018")
-    @each(WRITE_ONE_TASK)
+    @each(WRITE_ONE_TASK | MOVE_ONE_TASK)
     @pytest.mark.parametrize(
         "tags",
         [
@@ -232,7 +233,7 @@ class TestIfMatch:
         assert answer.status_code == 200
 
     @pytest.mark.requirement("FR-018", "FR-023")
-    @each(WRITE_ONE_TASK)
+    @each(WRITE_ONE_TASK | MOVE_ONE_TASK)
     @pytest.mark.parametrize(
         "tags",
         [
