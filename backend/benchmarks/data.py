@@ -53,7 +53,7 @@ def task_id(number: int) -> str:
 # `due_at` is a whole second, because people choose it.
 FILL: Final = """
     INSERT INTO tasks (user_id, id, title, description, is_completed, completed_at, priority,
-                       due_date, due_at, tags, version, created_at, updated_at)
+                       due_date, due_at, tags, position, version, created_at, updated_at)
     SELECT coalesce(%(user_id)s, 'u' || lpad((n %% %(users)s)::text, 5, '0')),
            (lpad(to_hex(%(first)s + n * 1000), 12, '0')
                || '70008000' || lpad(to_hex(n), 12, '0'))::uuid,
@@ -66,6 +66,7 @@ FILL: Final = """
            CASE WHEN luck %% 4 = 1 THEN at::date + 7 END,
            CASE WHEN luck %% 4 = 2 THEN second + interval '7 days' END,
            (ARRAY['home', 'work', 'errand'])[1:luck %% 4],
+           lpad((extract(epoch FROM at) * 1000000)::bigint::text, 16, '0'),
            n / %(users)s + 1,
            at,
            at

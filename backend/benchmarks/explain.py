@@ -61,6 +61,8 @@ LISTS = {
     "-priority": {"sort": "-priority"},
     "-priority,due": {"sort": "-priority,due"},
     "title": {"sort": "title"},
+    "position": {"sort": "position"},
+    "position, limit 1000": {"sort": "position", "limit": "1000"},
     "open": {"is_completed": "false"},
     "priority=high": {"priority": "high"},
     "tag=rare": {"tag": "rare"},

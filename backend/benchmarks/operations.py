@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from benchmarks.data import task_id
-from benchmarks.servers import SERVERS, RunningServer
+from benchmarks.servers import OURS, SERVERS, RunningServer
 
 TASKS: Final = "/api/v1/{user}/tasks"
 TASK: Final = "/api/v1/{user}/tasks/{task}"
@@ -25,6 +25,7 @@ FIELDS: Final = {
     "due_date",
     "due_at",
     "tags",
+    "position",
     "version",
     "created_at",
     "updated_at",
@@ -32,8 +33,13 @@ FIELDS: Final = {
 
 
 def is_task(answer: Any, **expected: object) -> bool:
-    """Return whether this is a complete task with the expected values."""
-    return answer.keys() == FIELDS and all(answer[name] == expected[name] for name in expected)
+    """Return whether this is a complete task with the expected values.
+
+    The first build knows no positions.
+    """
+    return answer.keys() | {"position"} == FIELDS and all(
+        answer[name] == expected[name] for name in expected
+    )
 
 
 def is_list_of(count: int, *, user_id: str) -> Callable[[Any], bool]:
@@ -126,5 +132,20 @@ OPERATIONS: Final = {
         TASK,
         lambda task: is_task(task, id=task_id(1), title="Buy more milk"),
         body={"title": "Buy more milk"},
+    ),
+    "move": Operation(
+        "move to the top",
+        "POST",
+        TASK + "/move",
+        lambda task: is_task(task, id=task_id(1)),
+        body={"after": None},
+        offered_by=[OURS],
+    ),
+    "position-50": Operation(
+        "list of 50, `sort=position`",
+        "GET",
+        LONG_LIST + "?sort=position&limit=50",
+        lambda answer: len(answer["items"]) == 50,
+        offered_by=[OURS],
     ),
 }

@@ -6,6 +6,7 @@ documentation recommends against stale connections.
 """
 
 import os
+import time
 from collections.abc import Generator
 from datetime import UTC, date, datetime
 from typing import Annotated, Any
@@ -25,6 +26,10 @@ engine = create_engine(
 
 def now() -> datetime:
     return datetime.now(UTC)
+
+
+def last_position() -> str:
+    return f"{time.time_ns() // 1000:016}"
 
 
 class TaskBase(SQLModel):
@@ -59,6 +64,7 @@ class Task(TaskBase, table=True):
     due_date: date | None = None
     due_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     tags: list[str] = Field(default_factory=list, sa_column=Column(ARRAY(Text)))
+    position: str = Field(default_factory=last_position)
     version: int = 1
     created_at: datetime = Field(default_factory=now, sa_type=DateTime(timezone=True))
     updated_at: datetime = Field(default_factory=now, sa_type=DateTime(timezone=True))
@@ -73,6 +79,7 @@ class TaskPublic(TaskBase):
     due_date: date | None
     due_at: datetime | None
     tags: list[str]
+    position: str
     version: int
     created_at: datetime
     updated_at: datetime

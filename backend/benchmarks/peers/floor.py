@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 COLUMNS: Final = (
     "id, user_id, title, description, is_completed, completed_at, priority, due_date, due_at,"
-    " tags, version, created_at, updated_at"
+    " tags, position, version, created_at, updated_at"
 )
 CLOCK: Final = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 NEXT_VERSION: Final = """

@@ -5,6 +5,7 @@ way, the plugin's `autocommit`, and asyncpg.
 """
 
 import os
+import time
 from datetime import UTC, date, datetime
 from typing import Annotated
 from uuid import UUID, uuid4
@@ -31,6 +32,10 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def last_position() -> str:
+    return f"{time.time_ns() // 1000:016}"
+
+
 class TaskModel(base.DefaultBase):
     __tablename__ = "tasks"
 
@@ -46,6 +51,7 @@ class TaskModel(base.DefaultBase):
     due_date: Mapped[date | None]
     due_at: Mapped[datetime | None]
     tags: Mapped[list[str]] = mapped_column(ARRAY(Text), default=list)
+    position: Mapped[str] = mapped_column(default=last_position)
     version: Mapped[int] = mapped_column(default=1)
     created_at: Mapped[datetime] = mapped_column(default=now)
     updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
@@ -62,6 +68,7 @@ class Task(Struct):
     due_date: date | None
     due_at: datetime | None
     tags: list[str]
+    position: str
     version: int
     created_at: datetime
     updated_at: datetime

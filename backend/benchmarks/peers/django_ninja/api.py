@@ -36,6 +36,7 @@ class TaskOut(Schema):
     due_date: date | None
     due_at: datetime | None
     tags: list[str]
+    position: str
     version: int
     created_at: datetime
     updated_at: datetime

@@ -1,9 +1,14 @@
 """The table of tasks, as a Django model."""
 
+import time
 from uuid import uuid4
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
+
+
+def last_position() -> str:
+    return f"{time.time_ns() // 1000:016}"
 
 
 class Task(models.Model):
@@ -18,6 +23,7 @@ class Task(models.Model):
     due_date = models.DateField(null=True)
     due_at = models.DateTimeField(null=True)
     tags = ArrayField(models.TextField(), default=list)
+    position = models.TextField(default=last_position)
     version = models.BigIntegerField(default=1)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)

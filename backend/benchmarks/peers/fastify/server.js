@@ -6,7 +6,7 @@ import postgres from '@fastify/postgres'
 import Fastify from 'fastify'
 
 const COLUMNS = `id, user_id, title, description, is_completed, completed_at, priority, due_date,
-  due_at, tags, version, created_at, updated_at`
+  due_at, tags, position, version, created_at, updated_at`
 
 const instant = { type: 'string', format: 'date-time' }
 const task = {
@@ -22,6 +22,7 @@ const task = {
     due_date: { type: 'string', format: 'date', nullable: true },
     due_at: { ...instant, nullable: true },
     tags: { type: 'array', items: { type: 'string' } },
+    position: { type: 'string' },
     version: { type: 'integer' },
     created_at: instant,
     updated_at: instant
