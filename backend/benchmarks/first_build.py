@@ -25,7 +25,7 @@ FIRST_BACKEND: Final = DIRECTORY / "backend"
 FIRST_PYTHON: Final = str(DIRECTORY / ".venv" / "bin" / "python")
 
 NEWEST: Final = "0002"
-UNNOTICED: Final = {"0003_first_version.py"}
+UNNOTICED: Final = {"0003_first_version.py", "0004_position.py"}
 """The migrations since its newest one that make no difference to it, except that it refuses to
 start with a revision that it does not know."""
 

@@ -134,7 +134,7 @@ OPERATIONS: Final = {
         body={"title": "Buy more milk"},
     ),
     "move": Operation(
-        "move to the top",
+        "move",
         "POST",
         TASK + "/move",
         lambda task: is_task(task, id=task_id(1)),
@@ -142,7 +142,7 @@ OPERATIONS: Final = {
         offered_by=[OURS],
     ),
     "position-50": Operation(
-        "list of 50, `sort=position`",
+        "by position",
         "GET",
         LONG_LIST + "?sort=position&limit=50",
         lambda answer: len(answer["items"]) == 50,

@@ -28,7 +28,7 @@ from sqlalchemy import (
     cast,
     exists,
     func,
-    literal,
+    literal_column,
     not_,
     null,
     or_,
@@ -38,6 +38,7 @@ from sqlalchemy import (
     union_all,
     update,
 )
+from sqlalchemy.sql.selectable import LateralFromClause
 
 from src.models.limits import POSITION_DECIMALS, POSITION_WHOLE_DIGITS
 from src.schemas.task import Place
@@ -207,38 +208,71 @@ def _position_at(keys: Sequence[Key], index: int) -> str | None:
 
 # The statement that moves a task
 
-_NEIGHBOUR: Final = bindparam("the_neighbour", type_=Uuid())
+
+def _constant(value: object) -> ColumnElement[Any]:
+    """Write a value into the statement: as a parameter, it would be sent with each move."""
+    return literal_column(f"'{value}'" if isinstance(value, str) else f"{value}::numeric")
 
 
-def _number_of(position: ColumnElement[str]) -> ColumnElement[Any]:
-    decimals = func.rpad(func.substr(position, POSITION_WHOLE_DIGITS + 2), POSITION_DECIMALS, "0")
-    return cast(func.left(position, POSITION_WHOLE_DIGITS).concat(decimals), Numeric)
+_DIGITS: Final[ColumnElement[Any]] = literal_column(str(POSITION_WHOLE_DIGITS))
+_ZERO: Final = _constant("0")
 
 
 def _whole(position: ColumnElement[str]) -> ColumnElement[Any]:
-    return cast(func.left(position, POSITION_WHOLE_DIGITS), Numeric)
+    return cast(func.left(position, _DIGITS), Numeric)
 
 
-def _power_of_ten(exponent: ColumnElement[int]) -> ColumnElement[Any]:
-    return cast(func.rpad("1", exponent + 1, "0"), Numeric)
+def _number_of(position: ColumnElement[str]) -> ColumnElement[Any]:
+    decimals = func.substr(position, literal_column(str(POSITION_WHOLE_DIGITS + 2)))
+    decimals = func.rpad(decimals, literal_column(str(POSITION_DECIMALS)), _ZERO)
+    return cast(func.left(position, _DIGITS).concat(decimals), Numeric)
 
 
-def between(after: ColumnElement[str], before: ColumnElement[str]) -> ColumnElement[str]:
-    """Do what `position_between` does, in SQL."""
-    one = _power_of_ten(literal(POSITION_DECIMALS))
-    low = func.coalesce(_number_of(after), func.greatest(_whole(before) - 2, 0) * one)
-    high = func.coalesce(_number_of(before), func.least(_whole(after) + 2, _END) * one)
-    decimals = func.generate_series(0, POSITION_DECIMALS).column_valued("decimals")
-    unit = _power_of_ten(POSITION_DECIMALS - decimals)
-    first, last = func.div(low, unit) + 1, func.div(high + unit - 1, unit) - 1
-    digits = func.lpad(cast(func.div(first + last, 2), Text), POSITION_WHOLE_DIGITS + decimals, "0")
-    whole = func.left(digits, POSITION_WHOLE_DIGITS)
-    rest = func.substr(digits, POSITION_WHOLE_DIGITS + 1)
+def between(ends: FromClause) -> ColumnElement[str]:
+    """Do what `position_between` does, in SQL. The ends are one row: `after` and `before`."""
+    after, before = ends.c.after, ends.c.before
+    one, end, two = _constant(_ONE), _constant(_END), _constant(2)
+    last: ColumnElement[int] = literal_column(str(POSITION_DECIMALS))
+    series = (
+        func.generate_series(literal_column("0"), last)
+        .table_valued("decimals", name="series")
+        .render_derived()
+    )
+    steps = (
+        select(
+            func.coalesce(
+                _number_of(after), func.greatest(_whole(before) - two, _constant(0)) * one
+            ).label("low"),
+            func.coalesce(_number_of(before), func.least(_whole(after) + two, end) * one).label(
+                "high"
+            ),
+            series.c.decimals,
+            func.power(_constant(10), last - series.c.decimals).label("unit"),
+        )
+        .select_from(ends.join(series, true()))
+        .subquery("steps")
+    )
+    middles = select(
+        steps,
+        func.div(
+            func.div(steps.c.low, steps.c.unit)
+            + func.div(steps.c.high + steps.c.unit - _constant(1), steps.c.unit),
+            two,
+        ).label("middle"),
+    ).subquery("middles")
+    digits = func.lpad(cast(middles.c.middle, Text), _DIGITS + middles.c.decimals, _ZERO)
+    point = case((middles.c.decimals > literal_column("0"), _constant(".")), else_=_constant(""))
+    position = (
+        func.left(digits, _DIGITS)
+        .concat(point)
+        .concat(func.substr(digits, literal_column(str(POSITION_WHOLE_DIGITS + 1))))
+    )
+    number = middles.c.middle * middles.c.unit
     return (
-        select(case((decimals == 0, whole), else_=whole.concat(".").concat(rest)))
-        .where(first <= last)
-        .order_by(decimals)
-        .limit(1)
+        select(position)
+        .where(middles.c.low < number, number < middles.c.high)
+        .order_by(middles.c.decimals)
+        .limit(literal_column("1"))
         .scalar_subquery()
     )
 
@@ -248,29 +282,22 @@ def key_of(row: FromClause) -> ColumnElement[Any]:
     return tuple_(row.c.position, row.c.id)
 
 
-def _place_of(row: CTE) -> ColumnElement[Any]:
-    """Give the key of the only row, as a value that is known before a scan starts."""
-    return tuple_(select(row.c.position).scalar_subquery(), select(row.c.id).scalar_subquery())
-
-
-def _next_to(anchor: CTE | None, *, is_after: bool) -> CTE:
+def _next_to(anchor: CTE | None, *, is_after: bool) -> LateralFromClause:
     """Read the task directly after the anchor, or before it, leaving out the one that moves.
 
     Without an anchor, it is the first task, or the last one.
     """
     others = [tasks.c.user_id == USER, tasks.c.id != TASK]
     if anchor is not None:
-        beyond = (
-            key_of(tasks) > _place_of(anchor) if is_after else key_of(tasks) < _place_of(anchor)
-        )
-        others.append(beyond)
+        there, here = key_of(tasks), key_of(anchor)
+        others.append(there > here if is_after else there < here)
     order = (tasks.c.position, tasks.c.id)
     return (
         select(tasks.c.position, tasks.c.id)
         .where(*others)
         .order_by(*(order if is_after else (column.desc() for column in order)))
-        .limit(1)
-        .cte("beyond")
+        .limit(literal_column("1"))
+        .lateral("beyond")
     )
 
 
@@ -286,28 +313,34 @@ def move_task(side: str, *, has_neighbour: bool, is_conditional: bool) -> Select
     task = select(tasks).where(*target_of(is_conditional=False)).cte("task")
     neighbour = (
         select(tasks.c.position, tasks.c.id)
-        .where(tasks.c.user_id == USER, tasks.c.id == _NEIGHBOUR)
+        .where(tasks.c.user_id == USER, tasks.c.id == bindparam("the_neighbour", type_=Uuid()))
         .cte("neighbour")
     )
-    anchor = neighbour if has_neighbour else None
-    beyond = _next_to(anchor, is_after=is_after)
+    beyond = _next_to(neighbour if has_neighbour else None, is_after=is_after)
+    source = task.outerjoin(neighbour, true()) if has_neighbour else task
     # Without a neighbour, the task goes to the end beyond which there is nothing.
-    here = select(neighbour.c.position).scalar_subquery() if has_neighbour else cast(null(), Text)
-    there = select(beyond.c.position).scalar_subquery()
-    is_beyond = or_(
-        ~exists().select_from(beyond),
-        key_of(task) < _place_of(beyond) if is_after else key_of(task) > _place_of(beyond),
+    here = neighbour.c.position if has_neighbour else cast(null(), Text)
+    after, before = (here, beyond.c.position) if is_after else (beyond.c.position, here)
+    is_there = or_(
+        beyond.c.id.is_(None),
+        key_of(task) < key_of(beyond) if is_after else key_of(task) > key_of(beyond),
     )
-    is_behind = (
-        key_of(task) > _place_of(neighbour) if is_after else key_of(task) < _place_of(neighbour)
+    if has_neighbour:
+        its_key = key_of(neighbour)
+        is_there = and_(key_of(task) > its_key if is_after else key_of(task) < its_key, is_there)
+    places = (
+        select(
+            task,
+            (task.c.version == any_(SEEN) if is_conditional else true()).label("is_current"),
+            (neighbour.c.id.is_not(None) if has_neighbour else true()).label("is_found"),
+            is_there.label("is_there"),
+            after.label("after"),
+            before.label("before"),
+        )
+        .select_from(source.outerjoin(beyond, true()))
+        .cte("places")
     )
-    situation = select(
-        task,
-        (task.c.version == any_(SEEN) if is_conditional else true()).label("is_current"),
-        (exists().select_from(neighbour) if has_neighbour else true()).label("is_found"),
-        (and_(is_behind, is_beyond) if has_neighbour else is_beyond).label("is_there"),
-        (between(here, there) if is_after else between(there, here)).label("place"),
-    ).cte("situation")
+    situation = select(places, between(places).label("place")).cte("situation")
     moves = exists().where(
         situation.c.is_current,
         situation.c.is_found,

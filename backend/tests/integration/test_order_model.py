@@ -255,8 +255,8 @@ async def test_the_statement_and_the_batch_find_the_same_positions(
     """The same rule stands in SQL and in Python: for random positions both give the same."""
     draw = random.Random(7)  # noqa: S311 — it only has to be the same again
     found: list[str] = ["0" * 16, "9" * 16, f"{'9' * 16}.{'9' * POSITION_DECIMALS}"]
-    after, before = (cast(bindparam(side, type_=Text()), Text) for side in ("after", "before"))
-    statement = select(between(after, before).label("position"))
+    sides = (cast(bindparam(side, type_=Text()), Text).label(side) for side in ("after", "before"))
+    statement = select(between(select(*sides).cte("ends")).label("position"))
     database = create_database(make_settings(shared_database_url))
     async with database.session() as session:
         for _ in range(2000):
