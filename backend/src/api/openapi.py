@@ -159,6 +159,7 @@ def _describe(document: dict[str, Any]) -> None:
     components["responses"] = shared = {}
     codes = [kind.code for kind in Kind]
     components["schemas"]["Problem"]["properties"]["code"]["enum"] = codes
+    components["schemas"]["TaskMove"]["examples"] = [{"after": None}]
     for path in document["paths"].values():
         for operation in path.values():
             for parameter in operation.get("parameters", ()):

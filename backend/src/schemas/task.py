@@ -209,7 +209,6 @@ def _describe_move(schema: dict[str, Any]) -> None:
     for field in schema["properties"].values():
         field.pop("default", None)
     schema["minProperties"] = schema["maxProperties"] = 1
-    schema["examples"] = [{"after": None}]
 
 
 class TaskMove(Neighbour):

@@ -293,6 +293,14 @@ class TestBodies:
     def test_the_example_of_a_completion_completes(self) -> None:
         assert SCHEMAS["TaskCompletion"]["properties"]["is_completed"]["examples"] == [True]
 
+    def test_the_example_of_a_move_works_for_every_task(self) -> None:
+        assert SCHEMAS["TaskMove"]["examples"] == [{"after": None}]
+
+    def test_the_example_of_a_new_task_leaves_its_place_to_the_server(self) -> None:
+        (example,) = SCHEMAS["TaskCreate"]["examples"]
+        assert TaskCreate(**example).title == example["title"]
+        assert "position" not in example
+
 
 class TestParameter:
     @pytest.mark.requirement("FR-035")
