@@ -132,7 +132,7 @@ def spread_positions(count: int, after: str | None, before: str | None) -> list[
     high = min(low + gaps * _ONE, _END * _ONE) if before is None else number_of(before)
     unit = 10 ** (POSITION_DECIMALS - SPREAD_DECIMALS)
     first, last = low // unit, -(-high // unit)
-    if last - first < 2 * gaps:
+    if last - first < gaps:
         return None
     return [
         written(first + (last - first) * number // gaps, SPREAD_DECIMALS)

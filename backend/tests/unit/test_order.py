@@ -106,7 +106,7 @@ class TestPositions:
 
         if spread is None:
             width = number_of(before) - number_of(after)
-            assert width < 2 * (count + 2) * 10 ** (POSITION_DECIMALS - SPREAD_DECIMALS)
+            assert width < (count + 1) * 10 ** (POSITION_DECIMALS - SPREAD_DECIMALS)
             return
         assert [after, *spread, before] == sorted({after, *spread, before})
         assert len(spread) == count
