@@ -775,6 +775,15 @@ class TestAMove:
         assert [result["task"] for result in results] == [second, first]
         assert rows_of(shared_database_url, user) == rows
 
+    async def test_passes_over_what_the_batch_has_deleted(
+        self, client: httpx.AsyncClient, user: str
+    ) -> None:
+        first, between, last = [await create(client, user) for _ in range(3)]
+
+        _, result = await apply(client, user, deletion(between), moving(last, after=first["id"]))
+
+        assert result["task"] == last
+
     async def test_names_the_neighbour_that_is_not_there(
         self, client: httpx.AsyncClient, user: str, other_user: str
     ) -> None:
