@@ -11,6 +11,7 @@ from socket import AI_PASSIVE, SOCK_STREAM, create_server, getaddrinfo, socket
 from types import FrameType
 from typing import TYPE_CHECKING, Final, NoReturn
 
+import psycopg
 import typer
 import uvicorn
 from alembic.util import CommandError
@@ -19,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from uvicorn.supervisors import Multiprocess
 
 from src import __version__, logs, revisions
-from src.config import Settings
+from src.config import Settings, connection_failure
 from src.database import Effect, create_database, run
 from src.exceptions import DatabaseUnavailable
 from src.services.changes import RESTART_LISTS
@@ -80,7 +81,14 @@ async def restart_lists(settings: Settings) -> int:
 def migrate(settings: Settings) -> None:
     """Bring the database to the newest migration."""
     logs.configure(settings)
-    revisions.upgrade(settings.migration_url)
+    try:
+        revisions.upgrade(settings.migration_url)
+    except DBAPIError as error:
+        if isinstance(error.orig, psycopg.Error) and error.orig.sqlstate is None:
+            reason = connection_failure(error.orig)
+            name = "DATABASE_URL_UNPOOLED" if settings.database_url_unpooled else "DATABASE_URL"
+            give_up(f"{name}: the connection to the database failed: {reason}")
+        raise
 
 
 def serve(settings: Settings, taken: socket, database: str) -> None:
@@ -166,7 +174,7 @@ def errors_in_one_line() -> Iterator[None]:
     except DBAPIError as error:
         give_up(f"the database cannot be used: {error.orig}")
     except DatabaseUnavailable as error:
-        give_up(f"the database cannot be used: {error}")
+        give_up(f"DATABASE_URL: the database cannot be used: {error}")
     except CommandError as error:
         give_up(f"the database is at a migration that this version does not know: {error}")
     except KeyboardInterrupt:

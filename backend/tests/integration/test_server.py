@@ -17,6 +17,7 @@ import pytest
 from psycopg.sql import SQL, Identifier
 
 from tests.builders import tasks_of
+from tests.conftest import ROLE
 from tests.processes import (
     MAKE_RUN,
     MIGRATE,
@@ -488,31 +489,85 @@ class TestABadStart:
             ]
             assert SECRET not in running.err + running.out
 
-    @pytest.mark.requirement("FR-036")
+    @pytest.mark.requirement("FR-036", "FR-097")
     @pytest.mark.parametrize(
-        "url",
+        ("program", "name"),
+        [(MAKE_RUN, "DATABASE_URL"), (MIGRATE, "DATABASE_URL_UNPOOLED")],
+        ids=["make run", "migrate"],
+    )
+    @pytest.mark.parametrize(
+        ("url", "told"),
         [
-            pytest.param("postgresql://alice:{secret}@127.0.0.1:{closed}/db", id="nobody listens"),
-            pytest.param("postgresql://alice:{secret}@nowhere.invalid/db", id="no such host"),
-            pytest.param("{url}_of_nobody", id="no such database"),
-            pytest.param("postgresql://alice:{secret}@127.0.0.1:port/db", id="no port"),
-            pytest.param("postgresql://alice:{secret}@127.0.0.1/db?colour=red", id="no option"),
-            pytest.param("postgresql:alice", id="no host"),
-            pytest.param("postgresql://alice:{secret}@127.0.0.1/db?sslmode=maybe", id="no mode"),
+            pytest.param(
+                "postgresql://alice:{secret}@127.0.0.1:{closed}/shop",
+                "Connection refused",
+                id="nobody listens",
+            ),
+            pytest.param(
+                "postgresql://alice:{secret}@127.0.0.1:{closed},127.0.0.2:{closed}/shop",
+                "Connection refused",
+                id="nobody listens at several addresses",
+            ),
+            pytest.param(
+                "host=nowhere.invalid user=alice password='{secret} #'",
+                'failed to resolve host "…"',
+                id="no such host",
+            ),
+            pytest.param("{server}/shop", 'database "…" does not exist', id="no such database"),
+            pytest.param("{server}/shop?user=alice", '"…"', id="no such user"),
+            pytest.param(
+                "postgresql://alice:{secret}@127.0.0.1/shop?sslmode=maybe",
+                'invalid sslmode value: "…"',
+                id="no mode",
+            ),
         ],
     )
-    def test_says_in_one_line_why_the_database_cannot_be_used(
-        self, tmp_path: Path, database_url: str, url: str
+    def test_says_in_one_line_why_the_connection_failed_and_quotes_nothing(
+        self,
+        tmp_path: Path,
+        database_url: str,
+        program: tuple[str, ...],
+        name: str,
+        url: str,
+        told: str,
     ) -> None:
-        url = url.format(secret=SECRET, closed=free_port(), url=database_url)
-        with server(tmp_path, **local(DATABASE_URL=url)) as running:
-            exit_code = running.wait()
+        server_url = database_url.rpartition("/")[0]
+        settings = {
+            "DATABASE_URL": database_url,
+            name: url.format(secret=SECRET, closed=free_port(), server=server_url),
+        }
+        with server(tmp_path, program=program, **local(**settings)) as running:
+            assert running.wait() == 2
 
-            assert SECRET not in running.err + running.out
-            assert "Traceback" not in running.err
             (line,) = running.err.splitlines()
-            assert line.startswith("task-api: ")
-            assert exit_code == 2
+            assert line.startswith(f"task-api: {name}: the connection to the database failed: ")
+            assert told in line
+            for part in (SECRET, "alice", "shop", "nowhere", "127.0.0", "maybe", ROLE):
+                assert part not in running.err + running.out.replace(running.url, "")
+
+    @pytest.mark.requirement("FR-097")
+    def test_that_cannot_connect_later_logs_no_part_of_the_setting(self, tmp_path: Path) -> None:
+        url = f"postgresql://alice:{SECRET}@127.0.0.1:{free_port()}/shop"
+        with server(tmp_path, program=SERVE, **local(DATABASE_URL=url)) as running:
+            running.wait_until_it_serves()
+            assert httpx.get(running.url + tasks_of("bob")).status_code == 503
+
+            assert running.stop() == 0
+
+            assert "database unavailable: Connection refused\n" in running.err
+            for part in (SECRET, "alice", "shop", "127.0.0.1"):
+                assert part not in running.err
+
+    @pytest.mark.requirement("FR-097")
+    def test_of_restored_names_the_setting(self, tmp_path: Path) -> None:
+        url = f"postgresql://alice:{SECRET}@127.0.0.1:{free_port()}/shop?connect_timeout=soon"
+        with server(tmp_path, program=("src", "restored"), DATABASE_URL=url) as running:
+            assert running.wait() == 2
+
+            assert running.err == (
+                "task-api: DATABASE_URL: the database cannot be used: bad value for"
+                ' connect_timeout: "…"\n'
+            )
 
     @pytest.mark.requirement("FR-036")
     def test_says_in_one_line_that_the_database_takes_no_migration(
