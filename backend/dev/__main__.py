@@ -53,9 +53,9 @@ def _serve_embedded(directory: Path) -> None:
     # The other settings and the port are checked before the database starts.
     settings = Settings(database_url=SecretStr("postgresql://127.0.0.1/embedded"))
     try:
-        with cli.listener(settings) as taken, local_postgres(directory / "postgres") as url:
+        with cli.listener(settings) as taken, local_postgres(directory / "postgres") as server:
             # The workers are processes of their own, which read the settings again.
-            os.environ["DATABASE_URL"] = url
+            os.environ["DATABASE_URL"] = server.url
             settings = Settings()
             cli.migrate(settings)
             cli.serve(settings, taken, f"embedded PostgreSQL, data in {directory}")

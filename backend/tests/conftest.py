@@ -85,8 +85,8 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield _GIVEN_SERVER
     else:
         directory = tmp_path_factory.mktemp("postgres")
-        with local_postgres(directory, {"max_connections": "200"}) as url:
-            yield url
+        with local_postgres(directory, {"max_connections": "200"}) as server:
+            yield server.superuser_url
 
 
 @pytest.fixture(scope="session")
