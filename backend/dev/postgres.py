@@ -41,7 +41,7 @@ from dev.programs import (
     find_programs,
 )
 
-__all__ = ["LocalPostgres", "LocalPostgresError", "local_postgres"]
+__all__ = ["LocalPostgres", "LocalPostgresError", "ignore_pg_variables", "local_postgres"]
 
 _INITDB_OPTIONS: Final = (
     "--auth=reject",  # until `access` has set the passwords
@@ -62,6 +62,8 @@ class LocalPostgres:
 
     port: int
     _passwords: Passwords
+    _programs: Programs
+    _process: subprocess.Popen[bytes]
 
     @property
     def url(self) -> str:
@@ -77,6 +79,25 @@ class LocalPostgres:
         """The database, for the superuser."""
         role = f"postgres:{self._passwords.postgres}"
         return f"postgresql://{role}@127.0.0.1:{self.port}/postgres"
+
+    def failure(self) -> LocalPostgresError | None:
+        """Return why the server has ended by itself; None if it is running."""
+        code = self._process.poll()
+        if code is None:
+            return None
+        if code < 0:
+            name = signal.Signals(-code).name
+            return LocalPostgresError(f"PostgreSQL was killed by {name}: start again")
+        return self._programs.failure("PostgreSQL has stopped")
+
+
+def ignore_pg_variables() -> None:
+    """Remove PGSSLMODE, PGOPTIONS and the like from the environment.
+
+    They are for the databases that the user connects to, and libpq would use them for this one.
+    """
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        del os.environ[name]
 
 
 @contextmanager
@@ -130,14 +151,14 @@ def _start(directory: Path, settings: Mapping[str, str], cleanup: ExitStack) -> 
         )
     change_owner(data, account)
     passwords = set_up(programs, data)
-    port = _serve(data, programs, [*map("=".join, settings.items())], mark, cleanup)
-    return LocalPostgres(port, passwords)
+    port, process = _serve(data, programs, [*map("=".join, settings.items())], mark, cleanup)
+    return LocalPostgres(port, passwords, programs, process)
 
 
 def _serve(
     data: Path, programs: Programs, settings: list[str], mark: str, cleanup: ExitStack
-) -> int:
-    """Start the server, wait until it is ready, return its port. Recovery may take long.
+) -> tuple[int, subprocess.Popen[bytes]]:
+    """Start the server and wait until it is ready. Recovery after a crash may take long.
 
     If another program takes the free port before the server does, try another port.
     """
@@ -148,7 +169,7 @@ def _serve(
         server = cleanup.enter_context(programs.running("postgres", data, *options))
         while server.poll() is None:
             if _postmaster(data) == (server.pid, True):
-                return port
+                return port, server
             time.sleep(_POLL_SECONDS)
         failure = programs.failure("cannot start the database server")
         if "could not create any TCP/IP sockets" not in str(failure):

@@ -109,11 +109,14 @@ class Programs:
         unfinished.rename(file)
 
     def failure(self, what: str) -> LocalPostgresError:
-        """Return an error with the first reason in the log, or else the log's last line."""
+        """Return an error with a reason from the log: the first panic, or else the last error."""
         log = self.directory / "postgres.log"
         output = log.read_text(errors="replace").strip()
-        reasons = re.findall(r"(?:FATAL|PANIC|error): +(.+)", output) or output.splitlines()[-1:]
-        reason = "".join(reasons[:1]).replace("/proc/self/cwd", str(self.directory / "data"))
+        panics = re.findall(r"PANIC: +(.+)", output)
+        errors = re.findall(r"(?:FATAL|error): +(.+)", output) or output.splitlines()
+        reason = "".join(panics[:1] or errors[-1:]).replace(
+            "/proc/self/cwd", str(self.directory / "data")
+        )
         return LocalPostgresError(f"{what}: {reason} (see {log})")
 
 

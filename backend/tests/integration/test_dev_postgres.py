@@ -358,6 +358,30 @@ class TestTheDatabase:
             os.setresuid(0, 0, 0)
 
 
+@pytest.mark.requirement("FR-101")
+class TestTheEnd:
+    def test_is_noticed(self, used: Path) -> None:
+        with local_postgres(used) as server:
+            assert server.failure() is None
+            os.kill(server_pid(used), signal.SIGKILL)
+            eventually(lambda: server.failure() is not None)
+            assert str(server.failure()) == "PostgreSQL was killed by SIGKILL: start again"
+
+    def test_has_its_first_reason_in_the_log(self, directory: Path) -> None:
+        with local_postgres(directory) as server:
+            (directory / "data" / "pg_wal").chmod(0o500)  # no room for another segment
+            with suppress(psycopg.Error):
+                query(
+                    server.superuser_url,
+                    "CREATE TABLE t AS SELECT repeat('x', 1000) FROM generate_series(1, 100000)",
+                )
+            eventually(lambda: server.failure() is not None)
+            reason = str(server.failure())
+            assert reason.startswith("PostgreSQL has stopped: could not create file")
+            assert reason.endswith(f"Permission denied (see {directory}/postgres.log)")
+            (directory / "data" / "pg_wal").chmod(0o700)
+
+
 OPEN_TO_ALL: Final = """
     CREATE TYPE task_priority AS ENUM ('none', 'low');
     CREATE TABLE tasks (id int PRIMARY KEY, priority task_priority);

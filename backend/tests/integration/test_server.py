@@ -258,22 +258,76 @@ class TestKillMinusNine:
 
             running.wait_until_nothing_is_left()
 
-    @pytest.mark.requirement("FR-041", "SC-006", "FR-029")
-    def test_of_the_database_loses_nothing_that_was_answered(self, tmp_path: Path) -> None:
-        with server(tmp_path, **local(DB_POOL_TIMEOUT="0.1")) as running:
+    @pytest.mark.requirement("FR-041", "SC-006", "FR-101")
+    @pytest.mark.parametrize("workers", ["1", "2"])
+    def test_of_the_database_ends_the_server_and_loses_nothing_that_was_answered(
+        self, tmp_path: Path, workers: str
+    ) -> None:
+        with server(tmp_path, **local(WEB_CONCURRENCY=workers, LOG_LEVEL="critical")) as running:
             running.wait_until_it_serves()
             with Writer(running, "alice") as writer:
                 wait_until(lambda: len(writer.answered) >= 50)
                 running.postmaster().kill()
-                wait_until(lambda: httpx.get(running.url + tasks_of("alice")).status_code == 503)
-                assert httpx.get(f"{running.url}/health").status_code == 200
+                assert running.wait() == 2
 
-            assert running.stop() == 0
             running.wait_until_nothing_is_left()
+            assert running.err == "task-api: PostgreSQL was killed by SIGKILL: start again\n"
         with server(tmp_path, **local()) as again:
             again.wait_until_it_serves()
 
             assert titles(again, "alice") >= writer.answered
+
+
+class TestTheEmbeddedDatabase:
+    @pytest.mark.requirement("FR-101")
+    def test_that_was_stopped_stops_the_server(self, tmp_path: Path) -> None:
+        with server(tmp_path, **local(LOG_LEVEL="critical")) as running:
+            running.wait_until_it_serves()
+            running.postmaster().send_signal(signal.SIGINT)
+
+            assert running.wait() == 2
+
+            (line,) = running.err.splitlines()
+            assert line.startswith("task-api: PostgreSQL has stopped: ")
+            assert line.endswith(f"(see {tmp_path}/data/postgres/postgres.log)")
+
+    @pytest.mark.requirement("FR-101")
+    def test_survives_the_end_of_one_of_its_processes(self, tmp_path: Path) -> None:
+        with server(tmp_path, **local()) as running:
+            running.wait_until_it_serves()
+            created = copied_from_banner(running)
+            for backend in running.postmaster().children():
+                if "task_api" in " ".join(backend.cmdline()):
+                    backend.kill()
+
+            wait_until(
+                lambda: httpx.get(running.url + created.headers["location"]).status_code == 200
+            )
+
+            assert running.stop() == 0
+
+    @pytest.mark.requirement("FR-100")
+    def test_is_not_reached_by_what_the_shell_says_of_other_databases(self, tmp_path: Path) -> None:
+        shell = {
+            "PGSSLMODE": "require",
+            "PGHOST": "nowhere.invalid",
+            "PGHOSTADDR": "192.0.2.1",
+            "PGPORT": "1",
+            "PGUSER": "alice",
+            "PGPASSWORD": SECRET,
+            "PGDATABASE": "shop",
+            "PGSERVICE": "shop",
+            "PGOPTIONS": "-c default_transaction_read_only=on",
+            "PGCLIENTENCODING": "LATIN1",
+            "PGTARGETSESSIONATTRS": "standby",
+            "PGREQUIREAUTH": "none",
+            "PGCHANNELBINDING": "require",
+        }
+        with server(tmp_path, **local(**shell)) as running:
+            running.wait_until_it_serves()
+
+            assert copied_from_banner(running).status_code == 201
+            assert running.stop() == 0
 
 
 class TestTheCommandLine:
