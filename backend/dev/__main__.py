@@ -9,7 +9,6 @@ from typing import Final
 
 import typer
 from pydantic import SecretStr
-from pydantic_settings import BaseSettings
 
 from dev.postgres import (
     LocalPostgres,
@@ -18,12 +17,12 @@ from dev.postgres import (
     local_postgres,
 )
 from src import cli
-from src.config import ROOT, Settings
+from src.config import ROOT, EnvironmentSettings, Settings
 
 app: Final = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-class DevSettings(BaseSettings):
+class DevSettings(EnvironmentSettings):
     """The settings that decide which database `make run` uses, read as the others are."""
 
     model_config = Settings.model_config

@@ -22,6 +22,7 @@ from uvicorn.supervisors import Multiprocess
 from src import __version__, logs, revisions
 from src.config import Settings, connection_failure
 from src.database import Effect, create_database, run
+from src.env_file import EnvFileError
 from src.exceptions import DatabaseUnavailable
 from src.services.changes import RESTART_LISTS
 
@@ -169,6 +170,8 @@ def errors_in_one_line() -> Iterator[None]:
     """End the program with one clear line where a person must act."""
     try:
         yield
+    except EnvFileError as error:
+        give_up(str(error))
     except ValidationError as error:
         give_up(*map(_setting_at_fault, error.errors()))
     except DBAPIError as error:

@@ -5,12 +5,14 @@ Every setting is documented in `.env.example`; a test keeps the two in step.
 
 import re
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from psycopg import Error, ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from src import env_file
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 
@@ -22,8 +24,13 @@ _AT_SIGN_IN_PATH: Final = re.compile(r"postgres(ql)?://[^/]*/[^?]*@", re.ASCII)
 _QUOTED: Final = re.compile("[\"'«»„“”].*[\"'«»„“”]")  # a server may write in any language
 
 
-class Settings(BaseSettings):
-    """What the operator decides. Bad or missing values end the start with one clear line."""
+class EnvironmentSettings(BaseSettings):
+    """Settings from the environment and the file `.env`.
+
+    Raises:
+        EnvFileError: the file would be misread.
+        ValidationError: a setting is missing, or has a bad value.
+    """
 
     model_config = SettingsConfigDict(
         env_file=ROOT / ".env",
@@ -32,6 +39,16 @@ class Settings(BaseSettings):
         frozen=True,
         hide_input_in_errors=True,
     )
+
+    def __init__(self, **values: Any) -> None:  # noqa: ANN401 — as in the base class
+        file = values.get("_env_file", self.model_config["env_file"])
+        if file is not None:
+            env_file.check(file, [name.upper() for name in type(self).model_fields])
+        super().__init__(**values)
+
+
+class Settings(EnvironmentSettings):
+    """What the operator decides. Bad or missing values end the start with one clear line."""
 
     database_url: SecretStr
     database_url_unpooled: SecretStr | None = None
