@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import typer
-from pydantic import SecretStr
+from pydantic import SecretStr, field_validator
 
 from dev.postgres import (
     LocalPostgres,
@@ -30,6 +30,16 @@ class DevSettings(EnvironmentSettings):
     database_url: SecretStr | None = None
     database_url_unpooled: SecretStr | None = None
     data_directory: Path = ROOT / ".data"
+
+    @field_validator("data_directory")
+    @classmethod
+    def _make_absolute(cls, directory: Path) -> Path:
+        try:
+            return ROOT / directory.expanduser()
+        except RuntimeError:
+            raise ValueError(
+                "must be the home directory of a user who exists, if it begins with ~"
+            ) from None
 
 
 @app.command()
