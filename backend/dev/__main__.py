@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def _serve(settings: Settings, database: str) -> None:
-    with cli.listener(settings) as taken:
+    with cli.listeners(settings) as taken:
         cli.migrate(settings)
         cli.serve(settings, taken, database)
 
@@ -72,7 +72,7 @@ def _serve_embedded(directory: Path) -> None:
     ignore_pg_variables()
     try:
         with (
-            cli.listener(settings) as taken,
+            cli.listeners(settings) as taken,
             local_postgres(directory / "postgres") as server,
             _ending_with(server),
         ):

@@ -103,7 +103,7 @@ def test_the_environment_is_made_there(project: Path) -> None:
     make(project, ".venv/.run")
 
     assert (project / ".venv" / ".run").exists()
-    program = [project / ".venv" / "bin" / "pip", "--version"]
+    program = [str(project / ".venv" / "bin" / "pip"), "--version"]
     shown = subprocess.run(program, capture_output=True, text=True, check=True).stdout
     assert str(project) in shown
     make(project, "clean")

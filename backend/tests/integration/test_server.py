@@ -158,6 +158,21 @@ class TestAServer:
             assert copied_from_banner(running).status_code == 201
             assert running.stop() == 0
 
+    @pytest.mark.requirement("FR-104")
+    @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="there is no IPv6 here")
+    @pytest.mark.parametrize("workers", ["1", "2"])
+    def test_on_all_addresses_answers_both_families(
+        self, tmp_path: Path, database_url: str, workers: str
+    ) -> None:
+        settings = local(HOST="::", DATABASE_URL=database_url, WEB_CONCURRENCY=workers)
+        with server(tmp_path, program=SERVE, **settings) as running:
+            running.wait_until_it_serves()
+            for address in ("127.0.0.1", "[::1]"):
+                assert httpx.get(f"http://{address}:{settings['PORT']}/health").status_code == 200
+            assert "WARNING: there is no authentication, and HOST=:: opens the port" in running.out
+            assert f"http://localhost:{settings['PORT']}/docs" in running.out
+            assert running.stop() == 0
+
     @pytest.mark.requirement("FR-037")
     @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
     def test_can_be_stopped_while_it_waits_for_its_database(

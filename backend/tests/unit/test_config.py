@@ -15,7 +15,7 @@ NEON: Final = (
     "/neondb?sslmode=require&channel_binding=require"
 )
 UNPOOLED: Final = NEON.replace("-pooler", "")
-HERE: Final = ("127.0.0.1", 8000)
+HERE: Final = [("127.0.0.1", 8000)]
 
 
 @pytest.fixture(autouse=True)
@@ -251,7 +251,7 @@ class TestTheDatabaseUrl:
             repr(settings),
             str(settings),
             settings.model_dump_json(),
-            banner(settings, "from DATABASE_URL", *HERE),
+            banner(settings, "from DATABASE_URL", HERE),
         ):
             assert "S3cret" not in text
 
@@ -332,7 +332,7 @@ class TestTheBanner:
         ],
     )
     def test_warns_if_others_can_reach_the_port(self, host: str, ip: str, *, is_open: bool) -> None:
-        shown = banner(Settings(host=host), "from DATABASE_URL", ip, 8000)
+        shown = banner(Settings(host=host), "from DATABASE_URL", [(ip, 8000)])
 
         assert ("WARNING" in shown) == is_open
         assert (f"HOST={host}" in shown) == is_open
@@ -340,6 +340,19 @@ class TestTheBanner:
 
     @pytest.mark.requirement("FR-037")
     def test_gives_addresses_that_a_browser_understands(self) -> None:
-        shown = banner(Settings(host="::1"), "from DATABASE_URL", "::1", 8000)
+        shown = banner(Settings(host="::1"), "from DATABASE_URL", [("::1", 8000)])
 
         assert "http://[::1]:8000/docs" in shown
+
+    @pytest.mark.requirement("FR-037")
+    @pytest.mark.parametrize("host", ["0.0.0.0", "::"])  # noqa: S104 — only shown
+    def test_gives_an_address_to_which_one_can_connect(self, host: str) -> None:
+        shown = banner(Settings(host=host), "from DATABASE_URL", [(host, 8000)])
+
+        assert "http://localhost:8000/docs" in shown
+
+    @pytest.mark.requirement("FR-037")
+    def test_warns_if_others_can_reach_one_of_several_addresses(self) -> None:
+        addresses = [*HERE, ("192.168.1.10", 8000)]
+
+        assert "WARNING" in banner(Settings(host="my-laptop"), "from DATABASE_URL", addresses)
