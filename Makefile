@@ -2,12 +2,13 @@
 
 PYTHON ?= python3
 VENV   := .venv
-BIN    := $(CURDIR)/$(VENV)/bin
+# Seen from backend/, and without the folders above, whose names may contain blanks.
+BIN    := ../$(VENV)/bin
 
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --upgrade --generate-hashes \
   --no-emit-index-url --custom-compile-command "make lock" -q
-INSTALL := pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r
-CHECK   := pip check --disable-pip-version-check
+INSTALL := python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r
+CHECK   := python -m pip check --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check format lint types contract picture lock lists bench bench-full clean
@@ -43,7 +44,7 @@ lock: $(VENV)/.dev ## Pin the newest dependencies, with hashes
 	cd backend && $(COMPILE) pyproject.toml --group dev -o requirements-dev.txt
 	cd backend && $(COMPILE) pyproject.toml --group run -c requirements-dev.txt -o requirements-run.txt
 	cd backend && $(COMPILE) pyproject.toml -c requirements-dev.txt -o requirements.txt
-	cd backend/benchmarks && $(COMPILE) requirements.in -o requirements.txt
+	cd backend/benchmarks && ../$(COMPILE) requirements.in -o requirements.txt
 
 lists: $(VENV)/.dev ## Check that every pinned list is complete, and that the server needs no other
 	backend/check-lists $(BIN)
@@ -75,11 +76,11 @@ $(VENV)/bin/python:
 # Nothing but the list decides what is installed: pip resolves nothing, and no later release of any
 # package can break it. `pip check` fails if the list is not complete.
 $(VENV)/.run: $(VENV)/bin/python backend/requirements-run.txt
-	$(BIN)/$(INSTALL) backend/requirements-run.txt
-	$(BIN)/$(CHECK)
+	$(VENV)/bin/$(INSTALL) backend/requirements-run.txt
+	$(VENV)/bin/$(CHECK)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/bin/python backend/requirements-dev.txt
-	$(BIN)/$(INSTALL) backend/requirements-dev.txt
-	$(BIN)/$(CHECK)
+	$(VENV)/bin/$(INSTALL) backend/requirements-dev.txt
+	$(VENV)/bin/$(CHECK)
 	@touch $@ $(VENV)/.run

@@ -85,8 +85,8 @@ COUNT_VERSIONS: Final = """
 @contextmanager
 def database_server(directory: Path) -> Iterator[str]:
     """Run PostgreSQL in `directory`; yield the URL of its first database."""
-    with local_postgres(directory, SETTINGS) as url:
-        yield url
+    with local_postgres(directory, SETTINGS) as server:
+        yield server.superuser_url
 
 
 def create_database(server_url: str, dataset: Dataset) -> str:

@@ -198,7 +198,8 @@ def main() -> None:
     chosen = arguments.parse_args()
     # The data fits into memory, as it would on a small server.
     options = {"shared_buffers": "512MB", "max_wal_size": "4GB", "fsync": "off"}
-    with tempfile.TemporaryDirectory() as folder, local_postgres(Path(folder), options) as url:
+    with tempfile.TemporaryDirectory() as folder, local_postgres(Path(folder), options) as server:
+        url = server.superuser_url
         revisions.upgrade(url)
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("SET statement_timeout = 0")

@@ -1,21 +1,28 @@
 """`make run`: a database if none is given, the migrations, and the server."""
 
 import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import typer
-from pydantic import SecretStr
-from pydantic_settings import BaseSettings
+from pydantic import SecretStr, field_validator
 
-from dev.postgres import LocalPostgresError, local_postgres
+from dev.postgres import (
+    LocalPostgres,
+    LocalPostgresError,
+    ignore_pg_variables,
+    local_postgres,
+)
 from src import cli
-from src.config import ROOT, Settings
+from src.config import ROOT, EnvironmentSettings, Settings
 
 app: Final = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-class DevSettings(BaseSettings):
+class DevSettings(EnvironmentSettings):
     """The settings that decide which database `make run` uses, read as the others are."""
 
     model_config = Settings.model_config
@@ -23,6 +30,16 @@ class DevSettings(BaseSettings):
     database_url: SecretStr | None = None
     database_url_unpooled: SecretStr | None = None
     data_directory: Path = ROOT / ".data"
+
+    @field_validator("data_directory")
+    @classmethod
+    def _make_absolute(cls, directory: Path) -> Path:
+        try:
+            return ROOT / directory.expanduser()
+        except RuntimeError:
+            raise ValueError(
+                "must be the home directory of a user who exists, if it begins with ~"
+            ) from None
 
 
 @app.command()
@@ -44,7 +61,7 @@ def main() -> None:
 
 
 def _serve(settings: Settings, database: str) -> None:
-    with cli.listener(settings) as taken:
+    with cli.listeners(settings) as taken:
         cli.migrate(settings)
         cli.serve(settings, taken, database)
 
@@ -52,15 +69,43 @@ def _serve(settings: Settings, database: str) -> None:
 def _serve_embedded(directory: Path) -> None:
     # The other settings and the port are checked before the database starts.
     settings = Settings(database_url=SecretStr("postgresql://127.0.0.1/embedded"))
+    ignore_pg_variables()
     try:
-        with cli.listener(settings) as taken, local_postgres(directory / "postgres") as url:
+        with (
+            cli.listeners(settings) as taken,
+            local_postgres(directory / "postgres") as server,
+            _ending_with(server),
+        ):
             # The workers are processes of their own, which read the settings again.
-            os.environ["DATABASE_URL"] = url
+            os.environ["DATABASE_URL"] = server.url
             settings = Settings()
             cli.migrate(settings)
             cli.serve(settings, taken, f"embedded PostgreSQL, data in {directory}")
     except LocalPostgresError as error:
         cli.give_up(str(error))
+
+
+@contextmanager
+def _ending_with(server: LocalPostgres) -> Iterator[None]:
+    """Stop as if SIGTERM had come when the database ends, which nobody would start again.
+
+    Raises:
+        LocalPostgresError: the database has ended.
+    """
+
+    def on_child_end(*_: object) -> None:
+        if server.failure() is not None:
+            signal.signal(signal.SIGCHLD, before)
+            signal.raise_signal(signal.SIGTERM)
+
+    before = signal.signal(signal.SIGCHLD, on_child_end)
+    try:
+        on_child_end()  # before the handler was there
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+        if failure := server.failure():
+            raise failure
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL for development and tests: `with local_postgres(directory) as url`.
+"""The embedded PostgreSQL for development and tests: `with local_postgres(directory) as server`.
 
 The server is a child process that stops at the end of the block. If this process or the server is
 killed, the next run in the same directory starts with every committed change. Two runs cannot use a
@@ -8,11 +8,11 @@ This module knows no table, no HTTP and no setting. It keeps these files in the 
 
     owner.lock     locked by the process that is inside the block
     server.lock    locked by every process of the server; if it is free, no server is running
-    data/          PostgreSQL's data directory; if we are root, it belongs to another user
+    data/          PostgreSQL's data directory and the passwords; another user's if we are root
     data.new/      the data directory until initdb has finished
     postgres.log   the output of initdb or the server, since it was last started
 
-`programs` finds and runs the programs of PostgreSQL.
+`programs` finds and runs the programs of PostgreSQL. `access` decides who can connect.
 """
 
 import fcntl
@@ -24,11 +24,13 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Final
 
+from dev.access import Passwords, set_up
 from dev.programs import (
     STOP_SECONDS,
     LocalPostgresError,
@@ -39,10 +41,10 @@ from dev.programs import (
     find_programs,
 )
 
-__all__ = ["LocalPostgresError", "local_postgres"]
+__all__ = ["LocalPostgres", "LocalPostgresError", "ignore_pg_variables", "local_postgres"]
 
 _INITDB_OPTIONS: Final = (
-    "--auth=trust",
+    "--auth=reject",  # until `access` has set the passwords
     "--username=postgres",
     "--encoding=UTF8",
     "--locale-provider=builtin",
@@ -54,27 +56,71 @@ _PORT_ATTEMPTS: Final = 5
 _POLL_SECONDS: Final = 0.01
 
 
+@dataclass(frozen=True)
+class LocalPostgres:
+    """A running server."""
+
+    port: int
+    _passwords: Passwords
+    _programs: Programs
+    _process: subprocess.Popen[bytes]
+
+    @property
+    def url(self) -> str:
+        """The database, for its owner, who is no superuser.
+
+        Should the server end and another program take its port, that one does not get the password.
+        """
+        role = f"task_api:{self._passwords.task_api}"
+        return f"postgresql://{role}@127.0.0.1:{self.port}/postgres?require_auth=scram-sha-256"
+
+    @property
+    def superuser_url(self) -> str:
+        """The database, for the superuser."""
+        role = f"postgres:{self._passwords.postgres}"
+        return f"postgresql://{role}@127.0.0.1:{self.port}/postgres"
+
+    def failure(self) -> LocalPostgresError | None:
+        """Return why the server has ended by itself; None if it is running."""
+        code = self._process.poll()
+        if code is None:
+            return None
+        if code < 0:
+            name = signal.Signals(-code).name
+            return LocalPostgresError(f"PostgreSQL was killed by {name}: start again")
+        return self._programs.failure("PostgreSQL has stopped")
+
+
+def ignore_pg_variables() -> None:
+    """Remove PGSSLMODE, PGOPTIONS and the like from the environment.
+
+    They are for the databases that the user connects to, and libpq would use them for this one.
+    """
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        del os.environ[name]
+
+
 @contextmanager
 def local_postgres(
     directory: Path, settings: Mapping[str, str] = MappingProxyType({})
-) -> Iterator[str]:
-    """Run a PostgreSQL server with its data in `directory`, and yield its URL.
+) -> Iterator[LocalPostgres]:
+    """Run a PostgreSQL server with its data in `directory`.
 
-    The URL is `postgresql://postgres@127.0.0.1:PORT/postgres`. The directory is created if it does
-    not exist. `settings` are passed to the server as configuration parameters.
+    The directory is created if it does not exist. `settings` are passed to the server as
+    configuration parameters.
 
     Raises:
         LocalPostgresError: the server cannot start.
     """
     with ExitStack() as cleanup:
         try:
-            url = _start(directory.resolve(), settings, cleanup)
+            server = _start(directory.resolve(), settings, cleanup)
         except (OSError, metadata.PackageNotFoundError) as error:
             raise LocalPostgresError(f"PostgreSQL cannot start in {directory}: {error}") from error
-        yield url
+        yield server
 
 
-def _start(directory: Path, settings: Mapping[str, str], cleanup: ExitStack) -> str:
+def _start(directory: Path, settings: Mapping[str, str], cleanup: ExitStack) -> LocalPostgres:
     directory.mkdir(parents=True, exist_ok=True)
     owner_lock = cleanup.enter_context((directory / "owner.lock").open("ab"))
     if not _lock(owner_lock):
@@ -96,6 +142,7 @@ def _start(directory: Path, settings: Mapping[str, str], cleanup: ExitStack) -> 
             with programs.running("initdb", unfinished, *_INITDB_OPTIONS) as initdb:
                 if initdb.wait() != 0:
                     raise programs.failure("cannot create the database")
+            set_up(programs, unfinished)
     found, ours = (data / "PG_VERSION").read_text().strip(), package.version.partition(".")[0]
     if found != ours:
         raise LocalPostgresError(
@@ -103,12 +150,14 @@ def _start(directory: Path, settings: Mapping[str, str], cleanup: ExitStack) -> 
             f" PostgreSQL {found} and restore it here, or move it away to start with no data"
         )
     change_owner(data, account)
-    return _serve(data, programs, [*map("=".join, settings.items())], mark, cleanup)
+    passwords = set_up(programs, data)
+    port, process = _serve(data, programs, [*map("=".join, settings.items())], mark, cleanup)
+    return LocalPostgres(port, passwords, programs, process)
 
 
 def _serve(
     data: Path, programs: Programs, settings: list[str], mark: str, cleanup: ExitStack
-) -> str:
+) -> tuple[int, subprocess.Popen[bytes]]:
     """Start the server and wait until it is ready. Recovery after a crash may take long.
 
     If another program takes the free port before the server does, try another port.
@@ -120,7 +169,7 @@ def _serve(
         server = cleanup.enter_context(programs.running("postgres", data, *options))
         while server.poll() is None:
             if _postmaster(data) == (server.pid, True):
-                return f"postgresql://postgres@127.0.0.1:{port}/postgres"
+                return port, server
             time.sleep(_POLL_SECONDS)
         failure = programs.failure("cannot start the database server")
         if "could not create any TCP/IP sockets" not in str(failure):

@@ -34,7 +34,7 @@ STOP_SECONDS: Final = 30.0
 _DATA_DIRECTORY: Final = "/proc/self/cwd" if sys.platform == "linux" else "."
 
 # Their whole environment: they do not see the caller's PG* variables, locale or time zone.
-_ENVIRONMENT: Final = {"LC_ALL": "C", "TZ": "UTC"}
+_ENVIRONMENT: Final = {"LC_ALL": "C", "TZ": "UTC", "PGDATA": _DATA_DIRECTORY}
 
 # Where root copies the programs for a user who has no access to the package. A temporary folder
 # would not do: it may be mounted `noexec`, and any user could put another program there.
@@ -64,7 +64,7 @@ class Programs:
 
     @contextmanager
     def running(
-        self, program: str, data: Path, *arguments: str
+        self, program: str, data: Path, *arguments: str, stdin: int = subprocess.DEVNULL
     ) -> Iterator[subprocess.Popen[bytes]]:
         """Run a program on a data directory, and stop it at the end of the block.
 
@@ -73,11 +73,12 @@ class Programs:
         and write a checkpoint. If it does not stop in time, SIGQUIT stops it at once.
         """
         with (self.directory / "postgres.log").open("wb") as log:
+            os.fchmod(log.fileno(), 0o600)
             process = subprocess.Popen(
-                [*_stop_with_parent(), self.folder / program, "-D", _DATA_DIRECTORY, *arguments],
+                [*_stop_with_parent(), self.folder / program, *arguments],
                 cwd=data,
                 env=_ENVIRONMENT,
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=log,
                 stderr=log,
                 pass_fds=[self.server_lock.fileno()],
@@ -94,13 +95,33 @@ class Programs:
                 process.send_signal(signal.SIGQUIT)
                 process.wait()
 
+    def write(self, file: Path, text: str) -> None:
+        """Write a file that only the server's user can read; as a whole, or not at all."""
+        unfinished = file.with_name(f"{file.name}.new")
+        unfinished.unlink(missing_ok=True)
+        # Root never follows a link that the server's user has put there: the file must be new.
+        with open(unfinished, "x", opener=_open_private) as opened:
+            if self.account:
+                os.fchown(opened.fileno(), self.account["user"], self.account["group"])
+            opened.write(text)
+            opened.flush()
+            os.fsync(opened.fileno())
+        unfinished.rename(file)
+
     def failure(self, what: str) -> LocalPostgresError:
-        """Return an error with the first reason in the log, or else the log's last line."""
+        """Return an error with a reason from the log: the first panic, or else the last error."""
         log = self.directory / "postgres.log"
         output = log.read_text(errors="replace").strip()
-        reasons = re.findall(r"(?:FATAL|PANIC|error): +(.+)", output) or output.splitlines()[-1:]
-        reason = "".join(reasons[:1]).replace("/proc/self/cwd", str(self.directory / "data"))
+        panics = re.findall(r"PANIC: +(.+)", output)
+        errors = re.findall(r"(?:FATAL|error): +(.+)", output) or output.splitlines()
+        reason = "".join(panics[:1] or errors[-1:]).replace(
+            "/proc/self/cwd", str(self.directory / "data")
+        )
         return LocalPostgresError(f"{what}: {reason} (see {log})")
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, mode=0o600)
 
 
 def _stop_with_parent() -> list[str]:

@@ -3,14 +3,23 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from errno import EADDRNOTAVAIL, EAFNOSUPPORT
 from importlib.util import find_spec
 from ipaddress import ip_address
-from socket import AI_PASSIVE, SOCK_STREAM, create_server, getaddrinfo, socket
+from socket import (
+    AI_PASSIVE,
+    SOCK_STREAM,
+    create_server,
+    getaddrinfo,
+    has_dualstack_ipv6,
+    socket,
+)
 from types import FrameType
 from typing import TYPE_CHECKING, Final, NoReturn
 
+import psycopg
 import typer
 import uvicorn
 from alembic.util import CommandError
@@ -19,8 +28,9 @@ from sqlalchemy.exc import DBAPIError
 from uvicorn.supervisors import Multiprocess
 
 from src import __version__, logs, revisions
-from src.config import Settings
+from src.config import Settings, connection_failure
 from src.database import Effect, create_database, run
+from src.env_file import EnvFileError
 from src.exceptions import DatabaseUnavailable
 from src.services.changes import RESTART_LISTS
 
@@ -29,6 +39,7 @@ if TYPE_CHECKING:
 
 _SHUTDOWN_TIMEOUT: Final = 10  # s that running requests have to finish
 _BACKLOG: Final = 2048  # connections that the system accepts before the server does
+_NO_SUCH_ADDRESS: Final = (EADDRNOTAVAIL, EAFNOSUPPORT)  # such as ::1 where IPv6 is switched off
 
 app: Final = typer.Typer(
     help="The Task API. The environment and the file .env decide its settings.",
@@ -44,7 +55,7 @@ def serve_command() -> None:
     stop_on_signals()
     with errors_in_one_line():
         settings = Settings()
-        with listener(settings) as taken:
+        with listeners(settings) as taken:
             serve(settings, taken, "from DATABASE_URL")
 
 
@@ -80,15 +91,23 @@ async def restart_lists(settings: Settings) -> int:
 def migrate(settings: Settings) -> None:
     """Bring the database to the newest migration."""
     logs.configure(settings)
-    revisions.upgrade(settings.migration_url)
+    try:
+        revisions.upgrade(settings.migration_url)
+    except DBAPIError as error:
+        if isinstance(error.orig, psycopg.Error) and error.orig.sqlstate is None:
+            reason = connection_failure(error.orig)
+            name = "DATABASE_URL_UNPOOLED" if settings.database_url_unpooled else "DATABASE_URL"
+            give_up(f"{name}: the connection to the database failed: {reason}")
+        raise
 
 
-def serve(settings: Settings, taken: socket, database: str) -> None:
-    """Serve on a listening socket until a signal comes; `database` is described in the banner."""
+def serve(settings: Settings, taken: list[socket], database: str) -> None:
+    """Serve on listening sockets until a signal comes; `database` is described in the banner."""
     if settings.http_parser == "zttp" and find_spec("zttp") is None:
         give_up("HTTP_PARSER: zttp is not installed; install it with `pip install zttp`")
     logs.configure(settings)
-    print(banner(settings, database, *taken.getsockname()[:2]), flush=True)
+    addresses = [listening.getsockname()[:2] for listening in taken]
+    print(banner(settings, database, addresses), flush=True)
     config = uvicorn.Config(
         "src.main:create_app",
         factory=True,
@@ -102,36 +121,67 @@ def serve(settings: Settings, taken: socket, database: str) -> None:
     )
     if settings.web_concurrency > 1:
         on_hang_up = signal.getsignal(signal.SIGHUP)
-        supervisor = Multiprocess(config, [taken])
+        supervisor = Multiprocess(config, taken)
         signal.signal(signal.SIGHUP, on_hang_up)  # uvicorn would restart the workers
         supervisor.run()
     else:
         with suppress(KeyboardInterrupt):  # by then it has stopped, and tells its parent
-            uvicorn.Server(config).run([taken])
+            uvicorn.Server(config).run(taken)
 
 
 @contextmanager
-def listener(settings: Settings) -> Iterator[socket]:
-    """Take the port before anything else, so that a port in use is reported at once."""
-    try:
-        ((family, _, _, _, address), *_) = getaddrinfo(
-            settings.host, settings.port, type=SOCK_STREAM, flags=AI_PASSIVE
-        )
-        taken = create_server(address[:2], family=family, backlog=_BACKLOG)
-    except OSError as error:
-        reason, *_ = str(error.strerror).split(" (")
-        give_up(
-            f"HOST, PORT: cannot listen on port {settings.port} of {settings.host}: {reason};"
-            " choose another port, for example PORT=8001"
-        )
-    with taken:
+def listeners(settings: Settings) -> Iterator[list[socket]]:
+    """Take the port before anything else, so that a port in use is reported at once.
+
+    There is a socket for each address of the host: localhost usually has one of each family.
+    """
+    with ExitStack() as cleanup:
+        try:
+            taken = _listen(settings.host, settings.port, cleanup)
+        except OSError as error:
+            reason, *_ = str(error.strerror).split(" (")
+            give_up(
+                f"HOST, PORT: cannot listen on port {settings.port} of {settings.host}: {reason};"
+                " choose another port, for example PORT=8001"
+            )
         yield taken
 
 
-def banner(settings: Settings, database: str, ip: str, port: int) -> str:
+def _listen(host: str, port: int, cleanup: ExitStack) -> list[socket]:
+    taken: list[socket] = []
+    unavailable: OSError | None = None
+    found = getaddrinfo(host, port, type=SOCK_STREAM, flags=AI_PASSIVE)
+    for family, (ip, _, *scope) in dict.fromkeys(
+        (family, address) for family, *_, address in found
+    ):
+        # If any port will do, all addresses get the same.
+        same_port = taken[0].getsockname()[1] if taken else port
+        try:
+            listening = create_server(
+                (ip, same_port, *scope),
+                family=family,
+                backlog=_BACKLOG,
+                # Without this, :: would be all addresses of IPv6 only.
+                dualstack_ipv6=ip == "::" and has_dualstack_ipv6(),
+            )
+        except OSError as error:
+            if error.errno not in _NO_SUCH_ADDRESS:
+                raise
+            unavailable = error
+        else:
+            taken.append(cleanup.enter_context(listening))
+    if unavailable is not None and not taken:
+        raise unavailable
+    return taken
+
+
+def banner(settings: Settings, database: str, addresses: Sequence[tuple[str, int]]) -> str:
     """Say where the server is, and what to try first."""
+    ips = [ip_address(ip) for ip, _ in addresses]
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    address = f"http://{host}:{port}"
+    if any(ip.is_unspecified for ip in ips):  # that is no address to connect to
+        host = "localhost"
+    address = f"http://{host}:{addresses[0][1]}"
     lines = [
         "",
         f"  Task API {__version__}",
@@ -145,7 +195,7 @@ def banner(settings: Settings, database: str, ip: str, port: int) -> str:
         """ -d '{"title": "Buy milk"}'""",
         "",
     ]
-    if not ip_address(ip).is_loopback:
+    if not all(ip.is_loopback for ip in ips):
         lines += [
             f"  WARNING: there is no authentication, and HOST={settings.host} opens the port to"
             " others:",
@@ -161,12 +211,14 @@ def errors_in_one_line() -> Iterator[None]:
     """End the program with one clear line where a person must act."""
     try:
         yield
+    except EnvFileError as error:
+        give_up(str(error))
     except ValidationError as error:
         give_up(*map(_setting_at_fault, error.errors()))
     except DBAPIError as error:
         give_up(f"the database cannot be used: {error.orig}")
     except DatabaseUnavailable as error:
-        give_up(f"the database cannot be used: {error}")
+        give_up(f"DATABASE_URL: the database cannot be used: {error}")
     except CommandError as error:
         give_up(f"the database is at a migration that this version does not know: {error}")
     except KeyboardInterrupt:

@@ -5,22 +5,32 @@ Every setting is documented in `.env.example`; a test keeps the two in step.
 
 import re
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from psycopg import ProgrammingError
+from psycopg import Error, ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from src import env_file
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 
 _ORIGIN: Final = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^\sA-Z/?#@*]+")
 _HOST: Final = re.compile(r"\*|(\*\.)?[a-z0-9_.-]+|\[[0-9a-f:.]+\]")
 _MAX_PORT: Final = 65535
+_PORT: Final = re.compile(r" *\+?([0-9]+) *")
+_AT_SIGN_IN_PATH: Final = re.compile(r"postgres(ql)?://[^/]*/[^?]*@", re.ASCII)
+_QUOTED: Final = re.compile("[\"'«»„“”].*[\"'«»„“”]")  # a server may write in any language
 
 
-class Settings(BaseSettings):
-    """What the operator decides. Bad or missing values end the start with one clear line."""
+class EnvironmentSettings(BaseSettings):
+    """Settings from the environment and the file `.env`.
+
+    Raises:
+        EnvFileError: the file would be misread.
+        ValidationError: a setting is missing, or has a bad value.
+    """
 
     model_config = SettingsConfigDict(
         env_file=ROOT / ".env",
@@ -29,6 +39,16 @@ class Settings(BaseSettings):
         frozen=True,
         hide_input_in_errors=True,
     )
+
+    def __init__(self, **values: Any) -> None:  # noqa: ANN401 — as in the base class
+        file = values.get("_env_file", self.model_config["env_file"])
+        if file is not None:
+            env_file.check(file, [name.upper() for name in type(self).model_fields])
+        super().__init__(**values)
+
+
+class Settings(EnvironmentSettings):
+    """What the operator decides. Bad or missing values end the start with one clear line."""
 
     database_url: SecretStr
     database_url_unpooled: SecretStr | None = None
@@ -97,13 +117,24 @@ class Settings(BaseSettings):
         return (self.database_url_unpooled or self.database_url).get_secret_value()
 
 
+def connection_failure(error: Error) -> str:
+    """Say in one line why a connection failed, without any part of the connection string.
+
+    libpq quotes its parts. If a password is not written as it must be, a piece of it can be taken
+    for the host or the database.
+    """
+    reason, *_ = str(error).splitlines() or [""]
+    reason = reason.rpartition(" failed: ")[2].removeprefix("FATAL:").strip()
+    return _QUOTED.sub('"…"', reason) or "no reason given"
+
+
 def _check_connection_string(text: str) -> None:
     """Accept what libpq accepts. No error quotes the value: it holds a password."""
     try:
         parts = conninfo_to_dict(text)
     except ProgrammingError:
-        parts = {}
-    if not parts:
+        parts = None
+    if parts is None or not text.strip():
         raise ValueError(
             "must be a PostgreSQL connection string, such as"
             " postgresql://USER:PASSWORD@HOST:5432/DATABASE"
@@ -111,8 +142,19 @@ def _check_connection_string(text: str) -> None:
     # libpq would look for these mistakes only when it connects, and quote parts of the password.
     if "@" in str(parts.get("host", "")):
         raise ValueError("must write an @ in the password as %40")
+    if _AT_SIGN_IN_PATH.match(text):
+        raise ValueError("must write a / in the password as %2F, and an @ after the host as %40")
+    hosts = str(parts.get("host") or parts.get("hostaddr", "")).split(",")
     ports = str(parts.get("port", "")).split(",")
-    if not all(not port or (port.isdecimal() and 1 <= int(port) <= _MAX_PORT) for port in ports):
+    if not all(map(_is_port, ports)):
         raise ValueError(
             f"must have a port from 1 to {_MAX_PORT}, and write a / in the password as %2F"
         )
+    if len(ports) not in {1, len(hosts)}:
+        raise ValueError("must have one port for all hosts, or one for each")
+
+
+def _is_port(text: str) -> bool:
+    """Tell whether libpq takes this as a port. Empty stands for the default."""
+    found = _PORT.fullmatch(text)
+    return not text or (found is not None and 1 <= int(found[1]) <= _MAX_PORT)

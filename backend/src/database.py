@@ -30,7 +30,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from sqlmodel import Session as SyncSession
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from src.config import Settings
+from src.config import Settings, connection_failure
 from src.exceptions import DatabaseUnavailable, OutcomeUnknown
 
 STATEMENT_TIMEOUT: Final = 6.0
@@ -248,8 +248,8 @@ class Database:
                 **self._connection_options, autocommit=True, prepare_threshold=None
             )
             backend_pid = await _open(connection)
-        except psycopg.OperationalError as error:
-            raise DatabaseUnavailable(str(error)) from error
+        except psycopg.Error as error:
+            raise DatabaseUnavailable(connection_failure(error)) from None
         is_direct = backend_pid == connection.info.backend_pid
         if {"auto": is_direct, "always": True, "never": False}[self._prepare_statements]:
             connection.prepare_threshold = _PREPARE_THRESHOLD

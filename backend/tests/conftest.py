@@ -21,7 +21,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine, ExecutionContext
 
 from dev.__main__ import DevSettings
-from dev.postgres import local_postgres
+from dev.postgres import ignore_pg_variables, local_postgres
 from src import revisions
 from src.api.deps import get_now
 from src.config import Settings
@@ -39,6 +39,8 @@ for _settings in (Settings, DevSettings):
 BASE_URL: Final = "http://127.0.0.1"
 
 _GIVEN_SERVER: Final = os.environ.get("TEST_DATABASE_URL")
+if _GIVEN_SERVER is None:
+    ignore_pg_variables()
 # Other runs, and other workers of this run, may use the same server.
 _RUN: Final = uuid4().hex
 # The app and its migrations run as this role, which owns its databases and is no superuser.
@@ -85,8 +87,8 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield _GIVEN_SERVER
     else:
         directory = tmp_path_factory.mktemp("postgres")
-        with local_postgres(directory, {"max_connections": "200"}) as url:
-            yield url
+        with local_postgres(directory, {"max_connections": "200"}) as server:
+            yield server.superuser_url
 
 
 @pytest.fixture(scope="session")

@@ -13,17 +13,18 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 import psycopg
 import pytest
 
+from dev import access, programs
 from dev import postgres as launcher
-from dev import programs
 from dev.postgres import LocalPostgresError, local_postgres
 from dev.programs import account_for, find_programs
 
@@ -35,8 +36,8 @@ import sys
 from pathlib import Path
 from dev.postgres import local_postgres
 
-with local_postgres(Path(sys.argv[1])) as url:
-    print(url, flush=True)
+with local_postgres(Path(sys.argv[1])) as server:
+    print(server.superuser_url, flush=True)
     sys.stdin.read()
 """
 
@@ -141,6 +142,15 @@ def nothing_runs(directory: Path) -> bool:
 
 
 @contextmanager
+def superuser_of(
+    directory: Path, settings: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[str]:
+    """Run a server; give its superuser's URL."""
+    with local_postgres(directory, settings) as server:
+        yield server.superuser_url
+
+
+@contextmanager
 def process_of_its_own(directory: Path, **environment: str) -> Iterator[subprocess.Popen[str]]:
     """A process that runs the server until it is killed, or until its input ends."""
     with subprocess.Popen(
@@ -174,27 +184,27 @@ def refusal(directory: Path, **settings: str) -> str:
 class TestTheDatabase:
     def test_keeps_what_was_written_in_a_directory_of_any_name(self, tmp_path: Path) -> None:
         directory = tmp_path / "not there yet" / "Aufgäben 'n $HOME"
-        with local_postgres(directory) as url:
+        with superuser_of(directory) as url:
             query(url, "CREATE TABLE kept AS SELECT 'ü' AS text")
-        with local_postgres(directory) as url:
+        with superuser_of(directory) as url:
             assert query(url, "TABLE kept") == [("ü",)]
 
     def test_may_be_named_relative_to_the_working_directory(
         self, used: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(used.parent)
-        with local_postgres(Path(used.name)) as url:
+        with superuser_of(Path(used.name)) as url:
             assert query(url, "SELECT 1") == [(1,)]
             # The next run looks for this, and it may be started from another folder.
             assert os.fsencode(f"directory={used}\0") in command_line(used)
 
     @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere PostgreSQL gets to see the path")
     def test_may_have_a_path_that_is_longer_than_postgresql_can_hold(self, directory: Path) -> None:
-        with local_postgres(directory.joinpath(*["a" * 250] * 5)) as url:
+        with superuser_of(directory.joinpath(*["a" * 250] * 5)) as url:
             assert query(url, "SELECT 1") == [(1,)]
 
     def test_is_durable_speaks_unicode_and_utc_and_sorts_by_code_point(self, used: Path) -> None:
-        with local_postgres(used) as url:
+        with superuser_of(used) as url:
             names = "fsync", "synchronous_commit", "full_page_writes", "server_encoding", "timezone"
             assert [query(url, f"SHOW {name}") for name in names] == [
                 [("on",)],
@@ -209,13 +219,13 @@ class TestTheDatabase:
             )
 
     def test_listens_on_the_loopback_address_and_nowhere_else(self, used: Path) -> None:
-        with local_postgres(used) as url:
-            assert re.fullmatch(r"postgresql://postgres@127\.0\.0\.1:\d+/postgres", url)
+        with superuser_of(used) as url:
+            assert re.fullmatch(r"postgresql://postgres:\w{64}@127\.0\.0\.1:\d+/postgres", url)
             assert query(url, "SHOW listen_addresses") == [("127.0.0.1",)]
             assert query(url, "SHOW unix_socket_directories") == [("",)]
 
     def test_takes_further_settings(self, used: Path) -> None:
-        with local_postgres(used, {"max_connections": "7", "application_name": "a b"}) as url:
+        with superuser_of(used, {"max_connections": "7", "application_name": "a b"}) as url:
             assert query(url, "SHOW max_connections") == [("7",)]
             assert query(url, "SHOW application_name") == [("a b",)]
 
@@ -239,20 +249,20 @@ class TestTheDatabase:
             process.communicate()
 
     def test_is_a_child_that_ctrl_c_in_our_terminal_does_not_reach(self, used: Path) -> None:
-        with local_postgres(used):
+        with superuser_of(used):
             status = Path(f"/proc/{server_pid(used)}/status").read_text()
             assert f"PPid:\t{os.getpid()}\n" in status
             assert os.getsid(server_pid(used)) == server_pid(used) != os.getsid(0)
 
     def test_ends_with_the_block(self, used: Path) -> None:
-        with local_postgres(used) as url:
+        with superuser_of(used) as url:
             connection = psycopg.connect(url)
         assert nothing_runs(used)
         assert "database system is shut down" in (used / "postgres.log").read_text()
         connection.close()
 
     def test_ends_when_the_block_raises_and_lets_the_exception_through(self, used: Path) -> None:
-        with pytest.raises(OSError, match="of the block"), local_postgres(used):
+        with pytest.raises(OSError, match="of the block"), superuser_of(used):
             raise OSError("of the block")  # of a kind that the launcher itself reports as its own
         assert nothing_runs(used)
 
@@ -260,11 +270,11 @@ class TestTheDatabase:
         self, used: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(programs, "STOP_SECONDS", 0)
-        with local_postgres(used) as url:
+        with superuser_of(used) as url:
             table = add_table(url)
         assert nothing_runs(used)
         assert "received immediate shutdown request" in (used / "postgres.log").read_text()
-        with local_postgres(used) as url:
+        with superuser_of(used) as url:
             assert kept(url, table)
 
     def test_tries_another_port_when_one_has_been_taken_meanwhile(
@@ -274,7 +284,7 @@ class TestTheDatabase:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             ports = iter([taken.getsockname()[1], free])
             monkeypatch.setattr(launcher, "_free_port", lambda: next(ports))
-            with local_postgres(used) as url:
+            with superuser_of(used) as url:
                 assert f":{free}/" in url
 
     def test_gives_up_when_every_port_has_been_taken(
@@ -289,7 +299,7 @@ class TestTheDatabase:
             "cannot start the database server: invalid value for parameter"
             f' "max_connections": "many" (see {used}/postgres.log)'
         )
-        with local_postgres(used) as url:
+        with superuser_of(used) as url:
             assert query(url, "SELECT 1") == [(1,)]
 
     def test_names_the_directory_that_the_server_refused(self, used: Path) -> None:
@@ -340,12 +350,146 @@ class TestTheDatabase:
         os.chown(directory, user, -1)
         os.setresuid(user, user, 0)
         try:
-            with local_postgres(directory) as url:
+            with superuser_of(directory) as url:
                 assert query(url, "SELECT 1") == [(1,)]
                 assert Path(f"/proc/{server_pid(directory)}").stat().st_uid == user
             assert (directory / "postgres.log").stat().st_uid == user
         finally:
             os.setresuid(0, 0, 0)
+
+
+@pytest.mark.requirement("FR-101")
+class TestTheEnd:
+    def test_is_noticed(self, used: Path) -> None:
+        with local_postgres(used) as server:
+            assert server.failure() is None
+            os.kill(server_pid(used), signal.SIGKILL)
+            eventually(lambda: server.failure() is not None)
+            assert str(server.failure()) == "PostgreSQL was killed by SIGKILL: start again"
+
+    def test_has_its_first_reason_in_the_log(self, directory: Path) -> None:
+        with local_postgres(directory) as server:
+            (directory / "data" / "pg_wal").chmod(0o500)  # no room for another segment
+            with suppress(psycopg.Error):
+                query(
+                    server.superuser_url,
+                    "CREATE TABLE t AS SELECT repeat('x', 1000) FROM generate_series(1, 100000)",
+                )
+            eventually(lambda: server.failure() is not None)
+            reason = str(server.failure())
+            assert reason.startswith("PostgreSQL has stopped: could not create file")
+            assert reason.endswith(f"Permission denied (see {directory}/postgres.log)")
+            (directory / "data" / "pg_wal").chmod(0o700)
+
+
+OPEN_TO_ALL: Final = """
+    CREATE TYPE task_priority AS ENUM ('none', 'low');
+    CREATE TABLE tasks (id int PRIMARY KEY, priority task_priority);
+    INSERT INTO tasks VALUES (1, 'low');
+    ALTER ROLE postgres IN DATABASE postgres SET statement_timeout = '5s';
+    ALTER ROLE postgres PASSWORD NULL;
+    REASSIGN OWNED BY task_api TO postgres;
+    ALTER DATABASE postgres OWNER TO postgres;
+    DROP ROLE task_api;
+"""
+
+
+@pytest.mark.requirement("FR-102")
+class TestAccess:
+    def test_of_the_application_is_as_the_owner_who_is_no_superuser(self, used: Path) -> None:
+        with local_postgres(used) as server:
+            assert query(server.url, "SHOW is_superuser") == [("off",)]
+            assert query(server.superuser_url, "SHOW is_superuser") == [("on",)]
+            query(
+                server.url, "CREATE TABLE mine (); DROP TABLE mine; CREATE SCHEMA s; DROP SCHEMA s"
+            )
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                query(server.url, "COPY (SELECT 1) TO PROGRAM 'cat'")
+
+    @pytest.mark.parametrize("role", ["postgres", "task_api", "nobody"])
+    @pytest.mark.parametrize("password", ["", "guess"])
+    def test_takes_a_password(self, used: Path, role: str, password: str) -> None:
+        with (
+            local_postgres(used) as server,
+            pytest.raises(psycopg.OperationalError, match="password"),
+        ):
+            psycopg.connect(
+                host="127.0.0.1", port=server.port, dbname="postgres", user=role, password=password
+            )
+
+    def test_passwords_and_log_are_for_the_owners_eyes_only(self, used: Path) -> None:
+        with local_postgres(used) as server:
+            secrets = re.findall(r":(\w{64})@", server.url + server.superuser_url)
+            assert len(set(secrets)) == 2
+            passwords = used / "data" / "passwords"
+            assert passwords.read_text().split() == secrets
+            assert passwords.stat().st_uid == (used / "data").stat().st_uid
+            for path, mode in (
+                (passwords, 0o600),
+                (used / "data", 0o700),
+                (used / "postgres.log", 0o600),
+            ):
+                assert path.stat().st_mode & 0o777 == mode
+            log = (used / "postgres.log").read_text()
+            assert not any(secret in log for secret in secrets)
+
+    def test_passwords_are_each_clusters_own(self, used: Path, directory: Path) -> None:
+        with local_postgres(used) as one, local_postgres(directory) as other:
+            assert one.url.partition("@")[0] != other.url.partition("@")[0]
+
+    def test_is_given_to_nobody_else_by_data_of_an_earlier_version(self, directory: Path) -> None:
+        with superuser_of(directory) as url:
+            query(url, OPEN_TO_ALL)
+        data = directory / "data"
+        (data / "passwords").unlink()
+        (data / "pg_hba.conf").write_text("host all all 127.0.0.1/32 trust\n")
+        for _ in range(2):
+            with local_postgres(directory) as server:
+                assert (
+                    query(server.url, "ALTER TYPE task_priority ADD VALUE IF NOT EXISTS 'high'")
+                    == []
+                )
+                assert (
+                    query(server.url, "ALTER TABLE tasks ADD COLUMN IF NOT EXISTS title text") == []
+                )
+                assert query(server.url, "TABLE tasks") == [(1, "low", None)]
+                assert query(server.url, "SHOW statement_timeout") == [("5s",)]
+                methods = "SELECT DISTINCT auth_method FROM pg_hba_file_rules"
+                assert query(server.superuser_url, methods) == [("scram-sha-256",)]
+
+    def test_that_cannot_be_set_up_is_a_failure_that_the_next_start_makes_good(
+        self, directory: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(access, "_SET_UP", "ALTER ROLE klingon SUPERUSER;\n\n")
+            assert 'role "klingon" does not exist' in refusal(directory)
+        with local_postgres(directory) as server:
+            assert query(server.url, "SELECT 1") == [(1,)]
+
+    @needs_root
+    def test_files_are_written_nowhere_else_if_the_servers_user_has_put_a_link_there(
+        self, used: Path, tmp_path: Path
+    ) -> None:
+        victim = tmp_path / "victim"
+        victim.write_text("untouched")
+        for name in ("pg_hba.conf", "pg_hba.conf.new"):
+            (used / "data" / name).unlink(missing_ok=True)
+            (used / "data" / name).symlink_to(victim)
+        with local_postgres(used) as server:
+            assert query(server.url, "SELECT 1") == [(1,)]
+        assert victim.read_text() == "untouched"
+
+    @needs_root
+    def test_password_is_read_from_nowhere_else(self, used: Path, tmp_path: Path) -> None:
+        passwords = used / "data" / "passwords"
+        kept = tmp_path / "kept"
+        shutil.copy2(passwords, kept)
+        passwords.unlink()
+        passwords.symlink_to(kept)
+        try:
+            assert "symbolic links" in refusal(used)
+        finally:
+            passwords.unlink()
 
 
 @pytest.mark.requirement("FR-041")
@@ -357,7 +501,7 @@ class TestAfterKill9:
             table = add_table(url_of(process))
             process.kill()
             eventually(lambda: nothing_runs(used))
-        with local_postgres(used) as url:
+        with superuser_of(used) as url:
             assert kept(url, table)
 
     def test_of_our_process_the_next_start_ends_the_server_if_it_has_not(self, used: Path) -> None:
@@ -367,15 +511,15 @@ class TestAfterKill9:
             process.kill()
             process.wait()
             assert not nothing_runs(used)
-            with local_postgres(used) as url:
+            with superuser_of(used) as url:
                 assert kept(url, table)
                 assert server_pid(used) != orphan
 
     def test_of_the_server_the_next_start_recovers(self, used: Path) -> None:
-        with local_postgres(used) as url:
+        with superuser_of(used) as url:
             table = add_table(url)
             os.kill(server_pid(used), signal.SIGKILL)
-        with local_postgres(used) as url:
+        with superuser_of(used) as url:
             assert kept(url, table)
 
     def test_of_both_the_next_start_recovers(self, used: Path) -> None:
@@ -383,7 +527,7 @@ class TestAfterKill9:
             table = add_table(url_of(process))
             process.kill()
             os.kill(server_pid(used), signal.SIGKILL)
-        with local_postgres(used) as url:
+        with superuser_of(used) as url:
             assert kept(url, table)
 
     @pytest.mark.parametrize("path", [os.environ["PATH"], ""], ids=["tied", "untied"])
@@ -394,7 +538,7 @@ class TestAfterKill9:
             eventually((directory / "data.new" / "PG_VERSION").exists)
             process.kill()
         assert not (directory / "data").exists()
-        with local_postgres(directory) as url:
+        with superuser_of(directory) as url:
             assert query(url, "SELECT 1") == [(1,)]
         assert not (directory / "data.new").exists()
 
@@ -402,7 +546,7 @@ class TestAfterKill9:
     def test_whatever_is_in_postmaster_pid_does_not_matter(self, used: Path, found: str) -> None:
         with someone_else(used) as innocent:
             (used / "data" / "postmaster.pid").write_text(found.format(pid=innocent.pid))
-            with local_postgres(used) as url:
+            with superuser_of(used) as url:
                 assert query(url, "SELECT 1") == [(1,)]
             assert innocent.poll() is None
 
@@ -426,11 +570,11 @@ class TestAfterKill9:
             (open_folder / "setpriv").write_text("#!/bin/sh\nexit 1\n")
             (open_folder / "setpriv").chmod(0o755)
         monkeypatch.setenv("PATH", str(open_folder))
-        with local_postgres(used) as url:
+        with superuser_of(used) as url:
             assert query(url, "SELECT 1") == [(1,)]
 
     def test_the_end_of_the_thread_that_started_the_server_is_not_our_end(self, used: Path) -> None:
-        context = local_postgres(used)
+        context = superuser_of(used)
         urls: list[str] = []
         thread = threading.Thread(target=lambda: urls.append(context.__enter__()))
         thread.start()
@@ -450,7 +594,7 @@ class TestRoot:
     ) -> None:
         directory.mkdir(mode=0o700)
         before = owners_and_modes(directory)
-        with local_postgres(directory):
+        with superuser_of(directory):
             server = Path(f"/proc/{server_pid(directory)}").stat()
             data = (directory / "data").stat()
             assert (data.st_uid, data.st_gid) == (server.st_uid, server.st_gid)
@@ -470,12 +614,12 @@ class TestRoot:
         monkeypatch.syspath_prepend(closed / "packages")
         monkeypatch.setattr(programs, "_CACHE", open_folder)
         before = owners_and_modes(closed / "packages")
-        with local_postgres(closed / "postgres") as url:
+        with superuser_of(closed / "postgres") as url:
             table = add_table(url)
             query(url, "CREATE EXTENSION hstore")  # its files are read from beside the programs
         (copy,) = (path for path in open_folder.iterdir() if path.is_dir())
         made = copy.stat()
-        with local_postgres(closed / "postgres") as url:
+        with superuser_of(closed / "postgres") as url:
             assert kept(url, table)
         assert copy.stat() == made
         assert owners_and_modes(closed / "packages") == before
@@ -505,12 +649,12 @@ class TestRoot:
         ]
 
     def test_leaves_the_data_of_another_user_to_that_user(self, used: Path) -> None:
-        with local_postgres(used) as url:
+        with superuser_of(used) as url:
             table = add_table(url)
         before = (used / "data").stat().st_uid
         give(used / "data", 12345)
         try:
-            with local_postgres(used) as url:
+            with superuser_of(used) as url:
                 assert kept(url, table)
                 assert Path(f"/proc/{server_pid(used)}").stat().st_uid == 12345
             assert (used / "data").stat().st_uid == 12345
@@ -518,10 +662,10 @@ class TestRoot:
             give(used / "data", before)
 
     def test_can_copy_the_data(self, used: Path, directory: Path) -> None:
-        with local_postgres(used) as url:
+        with superuser_of(used) as url:
             table = add_table(url)
         shutil.copytree(used, directory)
-        with local_postgres(directory) as url:
+        with superuser_of(directory) as url:
             assert kept(url, table)
 
     def test_makes_do_with_nobody(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -543,17 +687,17 @@ class TestTheOwner:
             )
             assert query(url, "SELECT 1") == [(1,)]
             process.communicate()
-        with local_postgres(used) as url:
+        with superuser_of(used) as url:
             assert query(url, "SELECT 1") == [(1,)]
 
     def test_is_one_at_a_time_within_a_process_too(self, used: Path) -> None:
-        with local_postgres(used) as url:
+        with superuser_of(used) as url:
             assert "in use by another run" in refusal(used)
             assert query(url, "SELECT 1") == [(1,)]
 
     def test_is_not_robbed_of_a_server_that_was_started_by_hand(self, used: Path) -> None:
         data = used / "data"
-        with local_postgres(used):
+        with superuser_of(used):
             program = command_line(used).partition(b"\0")[0]
         with subprocess.Popen(
             [
@@ -572,7 +716,7 @@ class TestTheOwner:
                 assert server_pid(used) == server.pid
             finally:
                 server.send_signal(signal.SIGINT)
-        with local_postgres(used) as url:
+        with superuser_of(used) as url:
             assert query(url, "SELECT 1") == [(1,)]
 
 

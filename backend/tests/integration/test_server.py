@@ -17,6 +17,7 @@ import pytest
 from psycopg.sql import SQL, Identifier
 
 from tests.builders import tasks_of
+from tests.conftest import ROLE
 from tests.processes import (
     MAKE_RUN,
     MIGRATE,
@@ -157,6 +158,21 @@ class TestAServer:
             assert copied_from_banner(running).status_code == 201
             assert running.stop() == 0
 
+    @pytest.mark.requirement("FR-104")
+    @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="there is no IPv6 here")
+    @pytest.mark.parametrize("workers", ["1", "2"])
+    def test_on_all_addresses_answers_both_families(
+        self, tmp_path: Path, database_url: str, workers: str
+    ) -> None:
+        settings = local(HOST="::", DATABASE_URL=database_url, WEB_CONCURRENCY=workers)
+        with server(tmp_path, program=SERVE, **settings) as running:
+            running.wait_until_it_serves()
+            for address in ("127.0.0.1", "[::1]"):
+                assert httpx.get(f"http://{address}:{settings['PORT']}/health").status_code == 200
+            assert "WARNING: there is no authentication, and HOST=:: opens the port" in running.out
+            assert f"http://localhost:{settings['PORT']}/docs" in running.out
+            assert running.stop() == 0
+
     @pytest.mark.requirement("FR-037")
     @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
     def test_can_be_stopped_while_it_waits_for_its_database(
@@ -257,22 +273,76 @@ class TestKillMinusNine:
 
             running.wait_until_nothing_is_left()
 
-    @pytest.mark.requirement("FR-041", "SC-006", "FR-029")
-    def test_of_the_database_loses_nothing_that_was_answered(self, tmp_path: Path) -> None:
-        with server(tmp_path, **local(DB_POOL_TIMEOUT="0.1")) as running:
+    @pytest.mark.requirement("FR-041", "SC-006", "FR-101")
+    @pytest.mark.parametrize("workers", ["1", "2"])
+    def test_of_the_database_ends_the_server_and_loses_nothing_that_was_answered(
+        self, tmp_path: Path, workers: str
+    ) -> None:
+        with server(tmp_path, **local(WEB_CONCURRENCY=workers, LOG_LEVEL="critical")) as running:
             running.wait_until_it_serves()
             with Writer(running, "alice") as writer:
                 wait_until(lambda: len(writer.answered) >= 50)
                 running.postmaster().kill()
-                wait_until(lambda: httpx.get(running.url + tasks_of("alice")).status_code == 503)
-                assert httpx.get(f"{running.url}/health").status_code == 200
+                assert running.wait() == 2
 
-            assert running.stop() == 0
             running.wait_until_nothing_is_left()
+            assert running.err == "task-api: PostgreSQL was killed by SIGKILL: start again\n"
         with server(tmp_path, **local()) as again:
             again.wait_until_it_serves()
 
             assert titles(again, "alice") >= writer.answered
+
+
+class TestTheEmbeddedDatabase:
+    @pytest.mark.requirement("FR-101")
+    def test_that_was_stopped_stops_the_server(self, tmp_path: Path) -> None:
+        with server(tmp_path, **local(LOG_LEVEL="critical")) as running:
+            running.wait_until_it_serves()
+            running.postmaster().send_signal(signal.SIGINT)
+
+            assert running.wait() == 2
+
+            (line,) = running.err.splitlines()
+            assert line.startswith("task-api: PostgreSQL has stopped: ")
+            assert line.endswith(f"(see {tmp_path}/data/postgres/postgres.log)")
+
+    @pytest.mark.requirement("FR-101")
+    def test_survives_the_end_of_one_of_its_processes(self, tmp_path: Path) -> None:
+        with server(tmp_path, **local()) as running:
+            running.wait_until_it_serves()
+            created = copied_from_banner(running)
+            for backend in running.postmaster().children():
+                if "task_api" in " ".join(backend.cmdline()):
+                    backend.kill()
+
+            wait_until(
+                lambda: httpx.get(running.url + created.headers["location"]).status_code == 200
+            )
+
+            assert running.stop() == 0
+
+    @pytest.mark.requirement("FR-100")
+    def test_is_not_reached_by_what_the_shell_says_of_other_databases(self, tmp_path: Path) -> None:
+        shell = {
+            "PGSSLMODE": "require",
+            "PGHOST": "nowhere.invalid",
+            "PGHOSTADDR": "192.0.2.1",
+            "PGPORT": "1",
+            "PGUSER": "alice",
+            "PGPASSWORD": SECRET,
+            "PGDATABASE": "shop",
+            "PGSERVICE": "shop",
+            "PGOPTIONS": "-c default_transaction_read_only=on",
+            "PGCLIENTENCODING": "LATIN1",
+            "PGTARGETSESSIONATTRS": "standby",
+            "PGREQUIREAUTH": "none",
+            "PGCHANNELBINDING": "require",
+        }
+        with server(tmp_path, **local(**shell)) as running:
+            running.wait_until_it_serves()
+
+            assert copied_from_banner(running).status_code == 201
+            assert running.stop() == 0
 
 
 class TestTheCommandLine:
@@ -488,31 +558,85 @@ class TestABadStart:
             ]
             assert SECRET not in running.err + running.out
 
-    @pytest.mark.requirement("FR-036")
+    @pytest.mark.requirement("FR-036", "FR-097")
     @pytest.mark.parametrize(
-        "url",
+        ("program", "name"),
+        [(MAKE_RUN, "DATABASE_URL"), (MIGRATE, "DATABASE_URL_UNPOOLED")],
+        ids=["make run", "migrate"],
+    )
+    @pytest.mark.parametrize(
+        ("url", "told"),
         [
-            pytest.param("postgresql://alice:{secret}@127.0.0.1:{closed}/db", id="nobody listens"),
-            pytest.param("postgresql://alice:{secret}@nowhere.invalid/db", id="no such host"),
-            pytest.param("{url}_of_nobody", id="no such database"),
-            pytest.param("postgresql://alice:{secret}@127.0.0.1:port/db", id="no port"),
-            pytest.param("postgresql://alice:{secret}@127.0.0.1/db?colour=red", id="no option"),
-            pytest.param("postgresql:alice", id="no host"),
-            pytest.param("postgresql://alice:{secret}@127.0.0.1/db?sslmode=maybe", id="no mode"),
+            pytest.param(
+                "postgresql://alice:{secret}@127.0.0.1:{closed}/shop",
+                "Connection refused",
+                id="nobody listens",
+            ),
+            pytest.param(
+                "postgresql://alice:{secret}@127.0.0.1:{closed},127.0.0.2:{closed}/shop",
+                "Connection refused",
+                id="nobody listens at several addresses",
+            ),
+            pytest.param(
+                "host=nowhere.invalid user=alice password='{secret} #'",
+                'failed to resolve host "…"',
+                id="no such host",
+            ),
+            pytest.param("{server}/shop", 'database "…" does not exist', id="no such database"),
+            pytest.param("{server}/shop?user=alice", '"…"', id="no such user"),
+            pytest.param(
+                "postgresql://alice:{secret}@127.0.0.1/shop?sslmode=maybe",
+                'invalid sslmode value: "…"',
+                id="no mode",
+            ),
         ],
     )
-    def test_says_in_one_line_why_the_database_cannot_be_used(
-        self, tmp_path: Path, database_url: str, url: str
+    def test_says_in_one_line_why_the_connection_failed_and_quotes_nothing(
+        self,
+        tmp_path: Path,
+        database_url: str,
+        program: tuple[str, ...],
+        name: str,
+        url: str,
+        told: str,
     ) -> None:
-        url = url.format(secret=SECRET, closed=free_port(), url=database_url)
-        with server(tmp_path, **local(DATABASE_URL=url)) as running:
-            exit_code = running.wait()
+        server_url = database_url.rpartition("/")[0]
+        settings = {
+            "DATABASE_URL": database_url,
+            name: url.format(secret=SECRET, closed=free_port(), server=server_url),
+        }
+        with server(tmp_path, program=program, **local(**settings)) as running:
+            assert running.wait() == 2
 
-            assert SECRET not in running.err + running.out
-            assert "Traceback" not in running.err
             (line,) = running.err.splitlines()
-            assert line.startswith("task-api: ")
-            assert exit_code == 2
+            assert line.startswith(f"task-api: {name}: the connection to the database failed: ")
+            assert told in line
+            for part in (SECRET, "alice", "shop", "nowhere", "127.0.0", "maybe", ROLE):
+                assert part not in running.err + running.out.replace(running.url, "")
+
+    @pytest.mark.requirement("FR-097")
+    def test_that_cannot_connect_later_logs_no_part_of_the_setting(self, tmp_path: Path) -> None:
+        url = f"postgresql://alice:{SECRET}@127.0.0.1:{free_port()}/shop"
+        with server(tmp_path, program=SERVE, **local(DATABASE_URL=url)) as running:
+            running.wait_until_it_serves()
+            assert httpx.get(running.url + tasks_of("bob")).status_code == 503
+
+            assert running.stop() == 0
+
+            assert "database unavailable: Connection refused\n" in running.err
+            for part in (SECRET, "alice", "shop", "127.0.0.1"):
+                assert part not in running.err
+
+    @pytest.mark.requirement("FR-097")
+    def test_of_restored_names_the_setting(self, tmp_path: Path) -> None:
+        url = f"postgresql://alice:{SECRET}@127.0.0.1:{free_port()}/shop?connect_timeout=soon"
+        with server(tmp_path, program=("src", "restored"), DATABASE_URL=url) as running:
+            assert running.wait() == 2
+
+            assert running.err == (
+                "task-api: DATABASE_URL: the database cannot be used: bad value for"
+                ' connect_timeout: "…"\n'
+            )
 
     @pytest.mark.requirement("FR-036")
     def test_says_in_one_line_that_the_database_takes_no_migration(

@@ -3,18 +3,19 @@
 from pathlib import Path
 from typing import Any, Final
 
+import psycopg
 import pytest
 from pydantic import SecretStr, ValidationError
 
 from src.cli import banner
-from src.config import ROOT, Settings
+from src.config import ROOT, Settings, connection_failure
 
 NEON: Final = (
     "postgresql://alice:npg_S3cret@ep-cool-darkness-123456-pooler.eu-central-1.aws.neon.tech"
     "/neondb?sslmode=require&channel_binding=require"
 )
 UNPOOLED: Final = NEON.replace("-pooler", "")
-HERE: Final = ("127.0.0.1", 8000)
+HERE: Final = [("127.0.0.1", 8000)]
 
 
 @pytest.fixture(autouse=True)
@@ -97,7 +98,7 @@ class TestTheEnvironment:
 
         assert Settings() == before
 
-    @pytest.mark.requirement("FR-036")
+    @pytest.mark.requirement("FR-036", "FR-097")
     @pytest.mark.parametrize(
         ("name", "text"),
         [
@@ -128,6 +129,10 @@ class TestTheEnvironment:
             ("DATABASE_URL", "postgresql://alice:S3cret@localhost/db?colour=red"),
             ("DATABASE_URL", "postgresql://alice:S3cret@localhost:0/db"),
             ("DATABASE_URL", "host=localhost password='S3cret"),
+            ("DATABASE_URL", "postgresql://alice:12/S3cret@localhost/db"),
+            ("DATABASE_URL", "postgresql://alice:a@b/S3cret@localhost/db"),
+            ("DATABASE_URL", "postgresql://alice:S3cret@one:1,two:2,three:/db?port=1,2"),
+            ("DATABASE_URL", "   "),
             ("DATABASE_URL_UNPOOLED", "https://alice:S3cret@localhost/db"),
             ("HTTP_PARSER", "hyper"),
             ("ALLOWED_HOSTS", "https://api.example.com"),
@@ -246,7 +251,7 @@ class TestTheDatabaseUrl:
             repr(settings),
             str(settings),
             settings.model_dump_json(),
-            banner(settings, "from DATABASE_URL", *HERE),
+            banner(settings, "from DATABASE_URL", HERE),
         ):
             assert "S3cret" not in text
 
@@ -257,7 +262,7 @@ class TestTheDatabaseUrl:
         assert settings.migration_url == UNPOOLED
         assert Settings(database_url=SecretStr(NEON)).migration_url == NEON
 
-    @pytest.mark.requirement("FR-044")
+    @pytest.mark.requirement("FR-044", "FR-096")
     @pytest.mark.parametrize(
         "text",
         [
@@ -265,6 +270,12 @@ class TestTheDatabaseUrl:
             "postgres://localhost/db",
             "postgresql:///db?host=/var/run/postgresql",
             "postgresql://alice:a#b?c@localhost/db",
+            "postgresql://alice:#S3cret#@localhost/db",
+            "postgresql://",
+            "postgresql://localhost/db?user=alice@server&port=%205432",
+            "host=one,two port=5432 dbname=a@b",
+            "hostaddr=127.0.0.1,127.0.0.2 port=5432,",
+            "service=tasks",
             "postgresql://alice:S3cret@one:5432,two:5433/db?target_session_attrs=read-write",
             "postgresql://alice@[::1]:5432/db",
             "host=localhost port=5432 user=alice password='S3 cret' dbname=db",
@@ -272,6 +283,37 @@ class TestTheDatabaseUrl:
     )
     def test_may_be_anything_that_libpq_accepts(self, text: str) -> None:
         assert Settings(database_url=SecretStr(text)).database_url.get_secret_value() == text
+
+
+class TestAConnectionFailure:
+    @pytest.mark.requirement("FR-097")
+    @pytest.mark.parametrize(
+        ("text", "shown"),
+        [
+            (
+                'connection failed: connection to server at "S3", port 1 failed: Connection'
+                " refused\n\tIs the server running on that host and accepting TCP/IP connections?",
+                "Connection refused",
+            ),
+            (
+                'connection failed: connection to server at "S3" (::1), port 1 failed: FATAL:'
+                '  database "S3 "cret" does not exist\nMultiple connection attempts failed.',
+                'database "…" does not exist',
+            ),
+            (
+                "FATAL:  Passwort-Authentifizierung für Benutzer »S3« fehlgeschlagen",
+                'Passwort-Authentifizierung für Benutzer "…" fehlgeschlagen',
+            ),
+            (
+                "failed to resolve host 'S3': [Errno -2] Name or service not known",
+                'failed to resolve host "…": [Errno -2] Name or service not known',
+            ),
+            ("bad value for connect_timeout: 'S3'", 'bad value for connect_timeout: "…"'),
+            ("", "no reason given"),
+        ],
+    )
+    def test_is_told_without_what_it_quotes(self, text: str, shown: str) -> None:
+        assert connection_failure(psycopg.OperationalError(text)) == shown
 
 
 class TestTheBanner:
@@ -290,7 +332,7 @@ class TestTheBanner:
         ],
     )
     def test_warns_if_others_can_reach_the_port(self, host: str, ip: str, *, is_open: bool) -> None:
-        shown = banner(Settings(host=host), "from DATABASE_URL", ip, 8000)
+        shown = banner(Settings(host=host), "from DATABASE_URL", [(ip, 8000)])
 
         assert ("WARNING" in shown) == is_open
         assert (f"HOST={host}" in shown) == is_open
@@ -298,6 +340,19 @@ class TestTheBanner:
 
     @pytest.mark.requirement("FR-037")
     def test_gives_addresses_that_a_browser_understands(self) -> None:
-        shown = banner(Settings(host="::1"), "from DATABASE_URL", "::1", 8000)
+        shown = banner(Settings(host="::1"), "from DATABASE_URL", [("::1", 8000)])
 
         assert "http://[::1]:8000/docs" in shown
+
+    @pytest.mark.requirement("FR-037")
+    @pytest.mark.parametrize("host", ["0.0.0.0", "::"])  # noqa: S104 — only shown
+    def test_gives_an_address_to_which_one_can_connect(self, host: str) -> None:
+        shown = banner(Settings(host=host), "from DATABASE_URL", [(host, 8000)])
+
+        assert "http://localhost:8000/docs" in shown
+
+    @pytest.mark.requirement("FR-037")
+    def test_warns_if_others_can_reach_one_of_several_addresses(self) -> None:
+        addresses = [*HERE, ("192.168.1.10", 8000)]
+
+        assert "WARNING" in banner(Settings(host="my-laptop"), "from DATABASE_URL", addresses)
