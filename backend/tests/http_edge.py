@@ -121,6 +121,7 @@ _TRAILERS: Final = (
     "httptools passes a trailer on as headers if it comes in the same packet. It can only add what"
     " the client may send as a header anyway."
 )
+_EMPTY: Final = "0\r\n\r\n"
 _NEW: Final = '{"title": "New"}'
 _LONG: Final = '{"title": "New"}'.ljust(200_000)
 
@@ -356,6 +357,9 @@ GROUPS: Final[Mapping[str, tuple[Case, ...]]] = {
             (NOTHING,),
         ),
         Case("A body of GET", (_request("GET <tasks>", body=_OPEN),), (INVALID,)),
+        Case(
+            "An empty chunked body of GET", (_request("GET <tasks>", *_CHUNKED) + _EMPTY,), ("200",)
+        ),
         Case(
             "`Expect: 100-continue`",
             (_request(_COMPLETE, "Expect: 100-continue", _JSON, _LENGTH), _OPEN),

@@ -40,7 +40,7 @@ class TestEntityTags:
     ) -> None:
         strong, weak = f'"7{separator}{coding}"', f'W/"7{separator}{coding}"'
 
-        assert parse_if_match([strong]) == parse_if_match([weak]) == {7}
+        assert parse_if_match([strong]) == parse_if_match([weak]) == frozenset({7})
         assert parse_entity_tags([f'{strong}, "0a1b{separator}{coding}"']) == {"7", "0a1b"}
 
     @pytest.mark.requirement("FR-017", "FR-018")
