@@ -6,16 +6,19 @@ the task's tag, and `<host>` for the server.
 """
 
 import json
+import re
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from select import select
 from typing import Any, Final, Literal, get_args
+from urllib.parse import urlsplit
 
 from src.config import ROOT
 from src.schemas.problem import PROBLEM_MEDIA_TYPE
+from tests.builders import path_of, tag_of, tasks_of
 from tests.processes import PATIENCE
 
 Parser = Literal["httptools", "h11", "zttp"]
@@ -35,6 +38,7 @@ BAD_JSON: Final = "400 `invalid_json`"
 NO_UPGRADE: Final = "400 `upgrade_not_supported`"
 NO_ROUTE: Final = "404 `route_not_found`"
 NO_METHOD: Final = "405 `method_not_allowed`"
+TOO_LARGE: Final = "413 `body_too_large`"
 NO_TYPE: Final = "415 `unsupported_media_type`"
 INVALID: Final = "422 `invalid_request`"
 NOTHING: Final = "no answer"
@@ -121,6 +125,7 @@ _TRAILERS: Final = (
     "httptools passes a trailer on as headers if it comes in the same packet. It can only add what"
     " the client may send as a header anyway."
 )
+_EMPTY: Final = "0\r\n\r\n"
 _NEW: Final = '{"title": "New"}'
 _LONG: Final = '{"title": "New"}'.ljust(200_000)
 
@@ -357,6 +362,9 @@ GROUPS: Final[Mapping[str, tuple[Case, ...]]] = {
         ),
         Case("A body of GET", (_request("GET <tasks>", body=_OPEN),), (INVALID,)),
         Case(
+            "An empty chunked body of GET", (_request("GET <tasks>", *_CHUNKED) + _EMPTY,), ("200",)
+        ),
+        Case(
             "`Expect: 100-continue`",
             (_request(_COMPLETE, "Expect: 100-continue", _JSON, _LENGTH), _OPEN),
             ("100, 200",),
@@ -487,7 +495,7 @@ GROUPS: Final[Mapping[str, tuple[Case, ...]]] = {
         Case(
             "One behind a body that is too large",
             (_request("POST <tasks>", body=_LONG * 2) + _GET,),
-            ("413 `body_too_large`",),
+            (TOO_LARGE,),
         ),
     ),
 }
@@ -516,8 +524,42 @@ def _cell(case: Case, parser: Parser) -> str:
     return case.outcome(parser) + ("" if case.is_right(parser) else " *")
 
 
-def exchange(address: tuple[str, int], packets: list[bytes], *, count: int) -> list[Answer]:
+def places_of(url: str, task: dict[str, Any], **others: str) -> dict[str, str]:
+    """What the marks in a request stand for, if this task of a server is attacked."""
+    user = task["user_id"]
+    return {
+        "<task>": path_of(task),
+        "<tasks>": tasks_of(user),
+        "<id>": task["id"],
+        "<other>": tasks_of(f"mallory-{user}"),
+        "<tag>": tag_of(task),
+        "<host>": urlsplit(url).netloc,
+        **{f"<{name}>": value for name, value in others.items()},
+    }
+
+
+def fill(text: bytes, places: Mapping[str, str]) -> bytes:
+    """Put in the places of the marks."""
+    pattern = b"|".join(mark.encode() for mark in places)
+    return re.sub(pattern, lambda mark: places[mark[0].decode()].encode(), text)
+
+
+def check(answer: Answer) -> None:
+    """Hold an answer against what is promised of all answers."""
+    assert answer.status < HTTPStatus.INTERNAL_SERVER_ERROR
+    if answer.is_by_server or answer.status == HTTPStatus.CONTINUE:
+        return
+    assert answer.headers["x-request-id"]
+    if answer.status >= HTTPStatus.BAD_REQUEST:
+        assert answer.headers["content-type"] == PROBLEM_MEDIA_TYPE
+        assert answer.document["status"] == answer.status
+        assert answer.document["request_id"] == answer.headers["x-request-id"]
+
+
+def exchange(url: str, packets: Iterable[bytes], *, count: int) -> list[Answer]:
     """Send the packets on one connection, and give all answers. `count` of them are awaited."""
+    location = urlsplit(url)
+    address = (location.hostname or "", location.port or 0)
     received = bytearray()
     with socket.create_connection(address, timeout=PATIENCE) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -2,7 +2,7 @@
 
 The tag of a task is its version. The weak tag of a list is the list's version, or a digest of the
 answer if that also depends on the present time. Proxies that compress an answer mark its tag
-(`"7-gzip"`), and some make it weak (`W/"7"`): it still names the same version.
+(`"7-gzip"`, `"7-zstd"`), and some make it weak (`W/"7"`): it still names the same version.
 """
 
 import re
@@ -26,7 +26,9 @@ _TAG: Final = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 _TAGS_PATTERN: Final = rf"^(?:\*|[ \t,]*{_TAG}(?:[ \t]*,(?:[ \t]*{_TAG})?)*[ \t]*)$"
 _TAGS: Final = re.compile(_TAGS_PATTERN)
 CACHE_CONTROL: Final = "private, no-cache"
-_OPAQUE: Final = re.compile(r'"([^"]*?)(?:--?gzip)?"')
+# Apache, Caddy, lighttpd and Tomcat write `-`, Jetty writes `--`, and some frameworks `;`.
+_MARK: Final = r"(?:--?|;)(?:br|bzip2|compress|deflate|gzip|x-gzip|zstd)"
+_OPAQUE: Final = re.compile(rf'"([^"]*?)(?:{_MARK})?"')
 # Only the form that the server writes: "07" is a different tag.
 _VERSION: Final = re.compile(r"0|[1-9]\d{0,17}", re.ASCII)
 _DIGEST_SIZE: Final = 16  # bytes: in hexadecimal digits, too long to be a version

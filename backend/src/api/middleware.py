@@ -79,7 +79,8 @@ class HTTPRules:
 
     - One Host header, with a name of this server (RFC 9112, section 3.2). While there is no
       authentication, this keeps out web pages that rebind their own name to this machine.
-    - No line break at the end of the path: the patterns of routes would let it pass.
+    - No line break at the end of the path: the patterns of routes would let it pass. And no encoded
+      slash: routes are matched after decoding, but it separates nothing (RFC 3986, section 2.2).
     - No offer to upgrade the connection, and no CONNECT, in a request with a body: httptools takes
       that body for bytes of the other protocol. The request would be carried out without it, and
       the body might be read as the next request, so the connection is closed.
@@ -100,7 +101,7 @@ class HTTPRules:
             refusal = problem(Kind.UPGRADE_NOT_SUPPORTED, headers={"Connection": "close"})
         elif len(hosts) != 1 or not _is_host_allowed(hosts[0], self.allowed_hosts):
             refusal = problem(Kind.INVALID_HOST)
-        elif scope["path"].endswith("\n"):
+        elif scope["path"].endswith("\n") or b"%2f" in scope["raw_path"].lower():
             refusal = problem(Kind.ROUTE_NOT_FOUND)
         elif scope["method"] == "HEAD":
             await self.app({**scope, "method": "GET"}, receive, _without_body(send))

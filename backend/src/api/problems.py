@@ -111,8 +111,8 @@ class Kind(Enum):
     UNSUPPORTED_MEDIA_TYPE = (
         415,
         "Unsupported media type",
-        "Send Content-Type: application/json (or application/merge-patch+json for PATCH), in UTF-8"
-        " and without a Content-Encoding.",
+        "Send the header Content-Type once: application/json (or application/merge-patch+json for"
+        " PATCH), with no charset but UTF-8.",
     )
     INVALID_REQUEST = (422, "Invalid request", "`errors` lists what to correct.")
     INTERNAL_ERROR = (500, "Internal error", "Quote request_id when you report it.")
@@ -256,8 +256,12 @@ async def _on_http_exception(request: Request, error: StarletteHTTPException) ->
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         allowed = _allowed_methods(request)
         if request.method not in allowed:  # otherwise the route itself has raised it
+            method = request.method.upper()
+            hint = f"Methods are case-sensitive: send {method} in capital letters."
             return problem(
-                Kind.METHOD_NOT_ALLOWED, headers={**headers, "Allow": ", ".join(allowed)}
+                Kind.METHOD_NOT_ALLOWED,
+                detail=hint if method in allowed else None,
+                headers={**headers, "Allow": ", ".join(allowed)},
             )
     if not is_body_allowed_for_status_code(error.status_code):
         return Response(status_code=error.status_code, headers=headers)

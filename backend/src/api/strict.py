@@ -29,7 +29,8 @@ JSON: Final = "application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"
 _PROTECTIONS: Final = ("If-Match", "If-None-Match", "If-Unmodified-Since", "Idempotency-Key")
 _SINGULAR: Final = ("Idempotency-Key",)  # the others are lists: their lines count as one
-_CHARSETS: Final = {"charset=utf-8", 'charset="utf-8"'}
+_CHARSETS: Final = {"utf-8", "utf8"}
+_ENCODED: Final = "Send the body without a Content-Encoding other than identity: uncompressed."
 
 
 class StrictRoute(APIRoute):
@@ -51,7 +52,7 @@ class StrictRoute(APIRoute):
             violations = _header_violations(request, unsupported)
             if request.scope["query_string"]:
                 violations += _query_violations(request, known)
-            if not has_body and _sends_body(request):
+            if not has_body and await _sends_body(request):
                 violations.append({"type": "unexpected body", "loc": ("body",)})
             if violations:
                 raise RequestValidationError(violations)
@@ -73,8 +74,8 @@ class StrictRequest(Request):
                 chunks += chunk
                 if len(chunks) > self.body_max_bytes:  # nobody will read the rest
                     raise RefusedRequest(Kind.BODY_TOO_LARGE, headers={"Connection": "close"})
-            if chunks and not self._is_json():
-                raise RefusedRequest(Kind.UNSUPPORTED_MEDIA_TYPE)
+            if chunks:
+                self._require_plain_json()
             self._body = bytes(chunks)
         return self._body
 
@@ -88,15 +89,18 @@ class StrictRequest(Request):
         # validation just as null should.
         return [] if parsed is None else parsed
 
-    def _is_json(self) -> bool:
+    def _require_plain_json(self) -> None:
+        """Refuse a body that the headers announce as something else, and name the header."""
+        codings = ",".join(self.headers.getlist("content-encoding")).lower().split(",")
+        if any(coding.strip() not in ("", "identity") for coding in codings):
+            raise RefusedRequest(
+                Kind.UNSUPPORTED_MEDIA_TYPE,
+                detail=_ENCODED,
+                headers={"Accept-Encoding": "identity"},  # RFC 9110, section 15.5.16
+            )
         content_types = self.headers.getlist("content-type")
-        encoding = self.headers.get("content-encoding", "identity").strip().lower()
-        if len(content_types) != 1 or encoding != "identity":
-            return False
-        media_type, *parameters = content_types[0].lower().split(";")
-        accepted = {JSON, MERGE_PATCH} if self.method == "PATCH" else {JSON}
-        charsets = {item.strip() for item in parameters if item.strip().startswith("charset")}
-        return media_type.strip() in accepted and charsets <= _CHARSETS
+        if len(content_types) != 1 or not _is_json(content_types[0].lower(), self.method):
+            raise RefusedRequest(Kind.UNSUPPORTED_MEDIA_TYPE)
 
 
 class NotStrictJSONError(ValueError):
@@ -135,9 +139,22 @@ def _refuse(constant: str) -> NoReturn:
     raise NotStrictJSONError(f"{constant} is not JSON.")
 
 
-def _sends_body(request: Request) -> bool:
-    headers = request.headers
-    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+def _is_json(content_type: str, method: str) -> bool:
+    media_type, *parameters = (part.strip() for part in content_type.split(";"))
+    named = (parameter.partition("=") for parameter in parameters)
+    charsets = {value.strip('"') for name, _, value in named if name == "charset"}
+    accepted = {JSON, MERGE_PATCH} if method == "PATCH" else {JSON}
+    return media_type in accepted and charsets <= _CHARSETS
+
+
+async def _sends_body(request: Request) -> bool:
+    """Tell whether there is a body. One in chunks may be empty, which only reading it tells."""
+    if "transfer-encoding" not in request.headers:
+        return bool(request.headers.get("content-length", "").strip("0"))
+    async for chunk in request.stream():
+        if chunk:
+            return True
+    return False
 
 
 def _header_violations(request: Request, unsupported: list[str]) -> list[dict[str, Any]]:

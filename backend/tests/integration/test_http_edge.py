@@ -1,10 +1,8 @@
 """The edge of HTTP, byte by byte, under each of uvicorn's parsers: what no client library sends."""
 
-import re
 from collections.abc import AsyncIterator, Iterator
 from itertools import pairwise
 from typing import Any, Final
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import httpx
@@ -13,7 +11,7 @@ from fastapi import FastAPI
 
 from src.api.problems import Kind
 from src.main import create_app
-from tests.builders import path_of, problem, tag_of, tasks_of
+from tests.builders import problem, tasks_of
 from tests.conftest import make_settings
 from tests.http_edge import (
     CASES,
@@ -25,7 +23,10 @@ from tests.http_edge import (
     Answer,
     Case,
     Parser,
+    check,
     exchange,
+    fill,
+    places_of,
     table,
 )
 from tests.listening import listening
@@ -63,33 +64,10 @@ def tasks(url: str, user: str) -> list[dict[str, Any]]:
 
 def send(url: str, task: dict[str, Any], *packets: str, count: int) -> list[Answer]:
     """Send the packets of a case that is about this task."""
-    location = urlsplit(url)
-    places = {
-        "<task>": path_of(task),
-        "<tasks>": tasks_of(task["user_id"]),
-        "<other>": tasks_of(f"mallory-{task['user_id']}"),
-        "<tag>": tag_of(task),
-        "<host>": location.netloc,
-    }
-    packets_on_the_wire = [
-        re.sub(r"<\w+>", lambda mark: places[mark[0]], packet).encode("latin-1")
-        for packet in packets
-    ]
-    assert location.hostname
-    assert location.port
-    return exchange((location.hostname, location.port), packets_on_the_wire, count=count)
-
-
-def check(answer: Answer) -> None:
-    """Hold an answer against what is promised of all answers."""
-    assert answer.status < 500
-    if answer.is_by_server or answer.status == 100:
-        return
-    assert answer.headers["x-request-id"]
-    if answer.status >= 400:
-        assert answer.headers["content-type"] == "application/problem+json"
-        assert answer.document["status"] == answer.status
-        assert answer.document["request_id"] == answer.headers["x-request-id"]
+    places = places_of(url, task)
+    return exchange(
+        url, [fill(packet.encode("latin-1"), places) for packet in packets], count=count
+    )
 
 
 @pytest.mark.requirement("FR-022", "FR-062", "FR-063", "FR-073", "FR-074")

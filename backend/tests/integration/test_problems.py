@@ -16,7 +16,16 @@ from src.main import create_app
 from src.services.changes import TOKENS
 from src.services.cursors import encode_cursor
 from tests.answers import check_answer
-from tests.builders import REPLACEMENT, create, path_of, problem, tag_of, tasks_of
+from tests.builders import (
+    ON_ONE_TASK,
+    REPLACEMENT,
+    create,
+    path_of,
+    problem,
+    send,
+    tag_of,
+    tasks_of,
+)
 from tests.conftest import BASE_URL, make_settings
 
 pytestmark = pytest.mark.anyio
@@ -231,8 +240,8 @@ class TestEveryKind:
         "unsupported_media_type": (
             415,
             "Unsupported media type",
-            "Send Content-Type: application/json (or application/merge-patch+json for PATCH), in"
-            " UTF-8 and without a Content-Encoding.",
+            "Send the header Content-Type once: application/json (or application/merge-patch+json"
+            " for PATCH), with no charset but UTF-8.",
         ),
         "invalid_request": (422, "Invalid request", "`errors` lists what to correct."),
         "internal_error": (500, "Internal error", "Quote request_id when you report it."),
@@ -701,19 +710,84 @@ class TestBodies:
         assert (answer.status_code, answer.json()["title"]) == (201, "\U0001f95b/\t\xe9\xe9")
 
     @pytest.mark.requirement("FR-025")
-    @pytest.mark.parametrize(
-        "headers",
-        [
-            [("Content-Type", "application/json"), ("Content-Encoding", "gzip")],
-            [("Content-Type", "application/json"), ("Content-Type", "text/plain")],
-        ],
-    )
-    async def test_an_encoding_or_a_second_type_is_415(
-        self, client: httpx.AsyncClient, user: str, headers: list[tuple[str, str]]
-    ) -> None:
-        answer = await client.post(tasks_of(user), content=b'{"title":"x"}', headers=headers)
+    async def test_a_second_type_is_415(self, client: httpx.AsyncClient, user: str) -> None:
+        types = [("Content-Type", "application/json"), ("Content-Type", "text/plain")]
+
+        answer = await client.post(tasks_of(user), content=b'{"title":"x"}', headers=types)
 
         assert answer.status_code == 415
+        assert answer.json() == problem(answer, Kind.UNSUPPORTED_MEDIA_TYPE)
+
+    @pytest.mark.requirement("FR-111")
+    @pytest.mark.parametrize(
+        "codings",
+        [
+            ["gzip"],
+            ["GZIP"],
+            ["br"],
+            ["x"],
+            ["identity, gzip"],
+            ["identity", "gzip"],
+            ["gzip, gzip"],
+        ],
+        ids=str,
+    )
+    async def test_one_that_is_compressed_is_415_whatever_its_type(
+        self, client: httpx.AsyncClient, user: str, codings: list[str]
+    ) -> None:
+        for media_type in ("application/json", "text/plain"):
+            headers = [
+                ("Content-Type", media_type),
+                *(("Content-Encoding", coding) for coding in codings),
+            ]
+            answer = await client.post(tasks_of(user), content=b"\x1f\x8b\x08", headers=headers)
+
+            assert answer.status_code == 415
+            assert answer.headers["accept-encoding"] == "identity"
+            assert answer.json() == problem(
+                answer,
+                Kind.UNSUPPORTED_MEDIA_TYPE,
+                detail="Send the body without a Content-Encoding other than identity:"
+                " uncompressed.",
+            )
+
+    @pytest.mark.requirement("FR-111")
+    @pytest.mark.parametrize("coding", ["identity", "Identity", "IDENTITY", " identity ", ""])
+    async def test_one_that_says_that_it_is_not_compressed_is_read(
+        self, client: httpx.AsyncClient, user: str, coding: str
+    ) -> None:
+        answer = await client.post(
+            tasks_of(user),
+            content=b'{"title":"x"}',
+            headers={**AS_JSON, "Content-Encoding": coding},
+        )
+
+        assert answer.status_code == 201
+
+    @pytest.mark.requirement("FR-111")
+    @pytest.mark.parametrize(
+        ("operation", "status"),
+        [("get_task", 200), ("delete_task", 204), ("toggle_task", 200), ("move_task", 422)],
+    )
+    @pytest.mark.parametrize(
+        "headers",
+        [{}, {"Content-Length": "0"}, {"Transfer-Encoding": "chunked"}],
+        ids=["no body", "of length 0", "without chunks"],
+    )
+    async def test_an_empty_one_is_none(
+        self,
+        client: httpx.AsyncClient,
+        user: str,
+        operation: str,
+        status: int,
+        headers: dict[str, str],
+    ) -> None:
+        task = await create(client, user)
+        without_body = ON_ONE_TASK[operation]._replace(body=None)
+
+        answer = await send(client, without_body, user, task["id"], headers)
+
+        assert answer.status_code == status
 
     @pytest.mark.requirement("FR-025")
     @pytest.mark.parametrize("streamed", [False, True], ids=["with length", "streamed"])
@@ -775,6 +849,9 @@ class TestBodies:
             ("POST", "application/json; charset=latin-1"),
             ("POST", "application/json; charset="),
             ("POST", "application/json; charset=utf-8; charset=utf-16"),
+            ("POST", "application/json; charset"),
+            ("POST", "application/json; charset=utf-8x"),
+            ("POST", "charset=utf-8"),
         ],
     )
     async def test_what_is_not_announced_as_json_is_415(
@@ -804,6 +881,9 @@ class TestBodies:
             "Application/JSON",
             "application/json; charset=utf-8",
             'application/json;charset="UTF-8"',
+            "application/json; charset=utf8",
+            "application/json; Charset=UTF8",
+            "application/json;",
             " application/json ; version=1",
         ],
     )
@@ -906,6 +986,26 @@ class TestMethods:
             assert answer.status_code == 405
             assert answer.headers["allow"] == ALLOWED[path]
             assert answer.json() == problem(answer, Kind.METHOD_NOT_ALLOWED)
+
+    @pytest.mark.requirement("FR-026", "FR-112")
+    @pytest.mark.parametrize("method", ["get", "Get", "post"])
+    async def test_one_in_lower_case_is_405_and_named_in_capital_letters(
+        self, app: FastAPI, method: str
+    ) -> None:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url=BASE_URL
+        ) as client:
+            request = client.build_request("GET", "/api/v1/alice/tasks")
+            request.method = method  # httpx would write it in capital letters
+
+            answer = await client.send(request)
+
+        assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, POST")
+        assert answer.json() == problem(
+            answer,
+            Kind.METHOD_NOT_ALLOWED,
+            detail=f"Methods are case-sensitive: send {method.upper()} in capital letters.",
+        )
 
     @pytest.mark.requirement("FR-026")
     async def test_every_documented_path_is_tried(self, app: FastAPI) -> None:

@@ -169,6 +169,8 @@ class TestIfMatch:
             'W/"{version}"',
             '"{version}-gzip"',
             '"{version}--gzip"',
+            '"{version}-zstd"',
+            '"{version}-br"',
             ' "7" ,\t"{version}" ',
         ],
     )

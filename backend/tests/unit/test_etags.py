@@ -30,6 +30,19 @@ class TestEntityTags:
         assert versions_in(parse_entity_tags(lines)) == frozenset(versions)
         assert parse_if_match(lines) == frozenset(versions)
 
+    @pytest.mark.requirement("FR-110")
+    @pytest.mark.parametrize("separator", ["-", "--", ";"])
+    @pytest.mark.parametrize(
+        "coding", ["br", "bzip2", "compress", "deflate", "gzip", "x-gzip", "zstd"]
+    )
+    def test_name_the_same_version_however_a_proxy_compresses(
+        self, coding: str, separator: str
+    ) -> None:
+        strong, weak = f'"7{separator}{coding}"', f'W/"7{separator}{coding}"'
+
+        assert parse_if_match([strong]) == parse_if_match([weak]) == frozenset({7})
+        assert parse_entity_tags([f'{strong}, "0a1b{separator}{coding}"']) == {"7", "0a1b"}
+
     @pytest.mark.requirement("FR-017", "FR-018")
     @pytest.mark.parametrize(
         "line",
@@ -44,9 +57,16 @@ class TestEntityTags:
             '"-7"',
             '"+7"',
             '"7.0"',
-            '"7-br"',
             '"7---gzip"',
             '"7-gzip-gzip"',
+            '"7-br;gzip"',
+            '"7gzip"',
+            '"7:gzip"',
+            '"7-GZIP"',
+            '"7-"',
+            '"7;"',
+            '"7-identity"',
+            '"-gzip"',
             '"7,8"',
             '"W/7"',
             '"*"',
