@@ -64,9 +64,20 @@ _PREPARE_THRESHOLD: Final = 5  # psycopg's default: prepare a statement when it 
 _NOT_EXECUTED: Final = frozenset(
     {
         "57P01",  # admin_shutdown
+        "57P05",  # idle_session_timeout
         "40001",  # serialization_failure
         "40P01",  # deadlock_detected
         "0A000",  # feature_not_supported: a migration has changed what a prepared one returns
+        "25006",  # read_only_sql_transaction: another connection may lead to the new primary
+    }
+)
+_UNKNOWN: Final = "40003"  # statement_completion_unknown: of databases that are several servers
+_LACKING: Final = frozenset(
+    {
+        "42P01",  # undefined_table
+        "42703",  # undefined_column
+        "42704",  # undefined_object, such as a type
+        "42501",  # insufficient_privilege
     }
 )
 _CONNECTION_EXCEPTION: Final = "08"  # SQLSTATE class: how poolers report that they lost the server
@@ -339,6 +350,9 @@ async def run(
                     raise OutcomeUnknown(_reason(error)) from error
                 if _is_unavailable(error):
                     raise DatabaseUnavailable(_reason(error)) from error
+                if _sqlstate(error) in _LACKING:
+                    advice = "run `migrate`, or grant the role its privileges"
+                    raise DatabaseUnavailable(f"{_reason(error)}: {advice}") from error
                 raise
             # Another connection: this one is lost, or in a state that failed.
             await session.run_sync(lambda sync_session: _invalidate_connection(sync_session.info))
@@ -372,7 +386,7 @@ def _was_executed(error: Exception) -> bool | None:
     sqlstate = _sqlstate(error)
     if sqlstate in _NOT_EXECUTED:
         return False
-    is_lost = sqlstate is None or sqlstate.startswith(_CONNECTION_EXCEPTION)
+    is_lost = sqlstate in (None, _UNKNOWN) or str(sqlstate).startswith(_CONNECTION_EXCEPTION)
     is_operational = isinstance(error, DBAPIError) and isinstance(
         error.orig, psycopg.OperationalError
     )
@@ -387,7 +401,9 @@ def _is_unavailable(error: Exception) -> bool:
 
 def _reason(error: Exception) -> str:
     """Say what failed, without the statement and its values."""
-    return str(error.orig if isinstance(error, DBAPIError) else error)
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    message = cause.diag.message_primary if isinstance(cause, psycopg.Error) else None
+    return message or str(cause)
 
 
 # What the engine does beyond SQLAlchemy's defaults, by its events.
@@ -481,8 +497,14 @@ def _shut_down(connection: psycopg.AsyncConnection[Any]) -> None:
 
 
 def _on_error(context: ExceptionContext) -> None:
-    """Keep the other connections when one is lost: SQLAlchemy would replace all of them."""
+    """Drop a connection that is lost or of no use. SQLAlchemy would drop all others with it.
+
+    One that only reads leads to a server that was the primary, or keeps a setting of that time.
+    """
     context.invalidate_pool_on_disconnect = False
+    cause = context.original_exception
+    if isinstance(cause, psycopg.Error) and cause.sqlstate == _READ_ONLY:
+        context.is_disconnect = True
     _stop_timer(cast("Connection", context.connection))  # there is one: a statement has failed
 
 

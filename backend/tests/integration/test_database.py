@@ -13,7 +13,9 @@ from fastapi import FastAPI
 from psycopg.sql import SQL, Identifier, Literal
 from sqlalchemy import select
 
-from src.database import MAX_ATTEMPTS
+from src.database import MAX_ATTEMPTS, Effect, run, transaction
+from src.exceptions import DatabaseUnavailable
+from src.services.batch import LOCK_LIST
 from tests.builders import (
     AHEAD,
     NO_TASK,
@@ -371,6 +373,94 @@ class TestADatabaseThatIsDown:
 
             assert (await client.get(path_of(task))).json() == task
             await is_at_rest(app)
+
+
+class TestADatabaseThatLacksSomething:
+    @pytest.mark.requirement("FR-132")
+    @pytest.mark.parametrize(
+        ("change", "reason"),
+        [
+            pytest.param(
+                "DROP TABLE tasks", 'relation "tasks" does not exist', id="a table is missing"
+            ),
+            pytest.param(
+                "ALTER TABLE tasks DROP COLUMN position",
+                "column tasks.position does not exist",
+                id="a column is missing",
+            ),
+            pytest.param(
+                "REVOKE ALL ON tasks FROM CURRENT_USER",
+                "permission denied for table tasks",
+                id="a privilege is missing",
+            ),
+        ],
+    )
+    async def test_is_reported_by_every_operation_and_one_line(
+        self,
+        database_url: str,
+        user: str,
+        capsys: pytest.CaptureFixture[str],
+        change: str,
+        reason: str,
+    ) -> None:
+        with psycopg.connect(database_url) as connection:
+            connection.execute(change.encode())
+        async with serving(database_url) as (app, client):
+            answer = await client.get(f"{tasks_of(user)}/{NO_TASK}")
+            (line,) = capsys.readouterr().err.splitlines()
+            answers = await every_operation(client, user, NO_TASK)
+            await is_at_rest(app)
+
+        assert line.endswith(
+            f": database unavailable: {reason}: run `migrate`, or grant the role its privileges"
+        )
+        # A deletion needs no column but the ids, and finds no task.
+        failed = [answer for answer in answers if answer.status_code != 404]
+        assert all(map(is_unavailable, [answer, *failed]))
+        assert len(answers) - len(failed) == (1 if "column" in reason else 0)
+        assert "Traceback" not in capsys.readouterr().err
+
+
+class TestADatabaseThatIsReadOnlyForAWhile:
+    """As during a failover: sessions that began meanwhile would stay read-only for ever."""
+
+    @pytest.mark.requirement("FR-134")
+    async def test_is_written_to_at_once_afterwards(
+        self, database_url: str, administrator: Administrator, user: str
+    ) -> None:
+        async with serving(database_url) as (app, client):
+            task = await create(client, user)
+            administrator.limits("default_transaction_read_only", "on")
+            await administrator.terminates_all_connections()
+            for _ in range(3):
+                writes = await asyncio.gather(*(rename(client, task) for _ in range(8)))
+                assert all(map(is_unavailable, writes))
+                assert (await client.get(path_of(task))).json() == task
+            reads = await asyncio.gather(*(client.get(path_of(task)) for _ in range(64)))
+            assert {read.status_code for read in reads} == {200}
+
+            administrator.limits("default_transaction_read_only", "off")
+
+            writes = await asyncio.gather(*(rename(client, task) for _ in range(16)))
+            assert [write.status_code for write in writes] == [200] * 16
+            await is_at_rest(app)
+
+    @pytest.mark.requirement("FR-134")
+    async def test_keeps_no_connection_that_failed_in_a_transaction(
+        self, database_url: str, administrator: Administrator, user: str
+    ) -> None:
+        async with serving(database_url, db_pool_size=1) as (app, _):
+            administrator.limits("default_transaction_read_only", "on")
+            database, parameters = app.state.database, {"the_user": user}
+            async with database.session() as session:
+                with pytest.raises(DatabaseUnavailable):
+                    async with transaction(session):
+                        await run(session, LOCK_LIST, parameters, Effect.READ)
+
+            administrator.limits("default_transaction_read_only", "off")
+
+            async with database.session() as session, transaction(session):
+                await run(session, LOCK_LIST, parameters, Effect.READ)
 
 
 class TestADatabaseThatWakesUp:

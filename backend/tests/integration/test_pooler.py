@@ -5,14 +5,17 @@ clients would get mixed up: a statement would run with the parameters of another
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
 import httpx
+import psycopg
 import pytest
 
+from src import revisions
+from src.exceptions import DatabaseUnavailable
 from tests.builders import changed_before_the_write, create, path_of, tasks_of
 from tests.pooler import Pooler, pooler
 from tests.processes import serving
@@ -132,3 +135,20 @@ async def test_a_transaction_that_fails_leaves_nothing_behind(
         assert (answer.status_code, answer.json()["code"]) == (409, "batch_failed")
         assert (await client.get(path_of(task))).json()["title"] == "theirs"
         assert (await client.patch(path_of(task), json={"title": "ours"})).status_code == 200
+
+
+@pytest.mark.requirement("FR-130")
+def test_migrations_refuse_a_pooler(
+    pgbouncer: Pooler, make_empty_database: Callable[[], str]
+) -> None:
+    """Their settings and their lock would stay on a server connection, for the next client."""
+    url = make_empty_database()
+    with pytest.raises(DatabaseUnavailable, match="set DATABASE_URL_UNPOOLED to the direct"):
+        revisions.upgrade(pgbouncer.url_of(url))
+
+    with psycopg.connect(pgbouncer.url_of(url)) as connection:
+        shown = connection.execute("SELECT current_setting('lock_timeout')").fetchone()
+        assert shown == ("0",)
+        assert (
+            connection.execute("SELECT FROM pg_locks WHERE locktype = 'advisory'").fetchall() == []
+        )
