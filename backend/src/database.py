@@ -413,7 +413,8 @@ def _listen(engine: AsyncEngine) -> None:
     event.listen(engine.sync_engine, "checkout", _check_connection)
     event.listen(engine.sync_engine, "before_cursor_execute", _before_statement)
     event.listen(engine.sync_engine, "after_cursor_execute", _after_statement)
-    event.listen(engine.sync_engine, "commit", _before_commit)
+    event.listen(engine.sync_engine, "commit", _before_end)
+    event.listen(engine.sync_engine, "rollback", _before_end)
     event.listen(engine.sync_engine, "checkin", _stop_timer_at_checkin)
     event.listen(engine.sync_engine, "handle_error", _on_error)
 
@@ -459,8 +460,9 @@ def _after_statement(connection: Connection, _cursor: object, statement: str, *_
         connection.info[_HAS_WRITTEN] = True
 
 
-def _before_commit(connection: Connection) -> None:
-    if not _is_autocommit(connection):  # there is something to commit
+def _before_end(connection: Connection) -> None:
+    is_lost = connection.invalidated
+    if not is_lost and not _is_autocommit(connection):  # there is a transaction to end
         _start_timer(connection, STATEMENT_TIMEOUT)
 
 

@@ -126,7 +126,7 @@ async def test_a_transaction_that_fails_leaves_nothing_behind(
     async with serving(pgbouncer.url_of(shared_database_url)) as (_, client):
         task = await create(client, user)
         change = {"op": "update", "id": task["id"], "changes": {"title": "ours"}}
-        with changed_before_the_write(shared_database_url, user, "title = 'theirs'"):
+        with changed_before_the_write(shared_database_url, user):
             answer = await client.post(
                 f"{tasks_of(user)}/batch",
                 json={"operations": [change, {**change, "if_version": task["version"]}]},
