@@ -15,6 +15,7 @@ from alembic import context
 from sqlalchemy import Connection, create_engine, pool, text
 
 from src.config import Settings
+from src.database import require_utf8
 from src.exceptions import DatabaseUnavailable
 from src.models.task import metadata
 from src.revisions import VERSION_TABLE
@@ -47,7 +48,9 @@ _EARLIER_REVISION = text("""
 
 
 def migrate(connection: Connection) -> None:
-    refuse_poolers(connection)
+    driver = cast("psycopg.Connection[object]", connection.connection.driver_connection)
+    require_utf8(driver.info)
+    refuse_pooler(connection, driver.info.backend_pid)
     context.configure(
         connection=connection,
         target_metadata=metadata,
@@ -67,13 +70,12 @@ def migrate(connection: Connection) -> None:
     connection.commit()
 
 
-def refuse_poolers(connection: Connection) -> None:
+def refuse_pooler(connection: Connection, backend_pid: int) -> None:
     """Refuse a transaction pooler, which would give the settings and the lock to other clients.
 
     The process id that libpq knows is then made up by the pooler.
     """
-    driver = cast("psycopg.Connection[object]", connection.connection.driver_connection)
-    if connection.scalar(text("SELECT pg_backend_pid()")) != driver.info.backend_pid:
+    if connection.scalar(text("SELECT pg_backend_pid()")) != backend_pid:
         raise DatabaseUnavailable(
             "migrations cannot run through a connection pooler; set DATABASE_URL_UNPOOLED to the"
             " direct connection"

@@ -261,10 +261,28 @@ class Database:
             backend_pid = await _open(connection)
         except psycopg.OperationalError as error:
             raise DatabaseUnavailable(str(error)) from error
+        try:
+            require_utf8(connection.info)
+        except DatabaseUnavailable:
+            await connection.close()
+            raise
         is_direct = backend_pid == connection.info.backend_pid
         if {"auto": is_direct, "always": True, "never": False}[self._prepare_statements]:
             connection.prepare_threshold = _PREPARE_THRESHOLD
         return connection
+
+
+def require_utf8(server: psycopg.ConnectionInfo) -> None:
+    """Refuse a database that cannot store every text.
+
+    Raises:
+        DatabaseUnavailable: its encoding is not UTF8.
+    """
+    encoding = server.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise DatabaseUnavailable(
+            f"the encoding of the database is {encoding}: create one with ENCODING 'UTF8'"
+        )
 
 
 def create_database(settings: Settings) -> Database:

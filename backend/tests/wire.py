@@ -78,7 +78,7 @@ class Wire:
         """How connections began: "ssl", "gss", "cancel" or "start"."""
         self.connections: set[_Client] = set()
         self.faults: deque[Fault | None] = deque()
-        """What befalls the next statements, COMMIT and ROLLBACK too, each of them one; None is nothing."""
+        """What befalls the next statements, also COMMIT and ROLLBACK; None is nothing."""
         self.is_held = False
         self.is_mute = False
         """Whether statements of new connections get no answer."""
