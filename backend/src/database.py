@@ -11,6 +11,7 @@ from asyncio import get_running_loop
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from enum import Enum, auto
+from math import ceil
 from os import dup
 from socket import SHUT_RDWR, socket
 from time import monotonic
@@ -154,40 +155,94 @@ class Session(AsyncSession):
         return await super().stream(*args, **options)
 
 
-class Limiter:
-    """Lets `permits` callers in at a time. Others wait in order of arrival, or are refused."""
+class _Share(asyncio.Semaphore):
+    """The permits of one user, as long as the user has requests."""
 
-    def __init__(self, permits: int, *, max_waiting: int, timeout: float) -> None:
+    callers = 0
+    waiting = 0
+
+
+class Limiter:
+    """Lets `permits` callers in at a time. Others wait in order of arrival, or are refused.
+
+    One user gets at most the `user_share` of the permits, and of the places in the queue.
+    """
+
+    def __init__(
+        self, permits: int, *, max_waiting: int, timeout: float, user_share: float = 1
+    ) -> None:
         self.waiting = 0
-        self._semaphore = asyncio.Semaphore(permits)
+        self._permits = asyncio.Semaphore(permits)
         self._max_waiting = max_waiting
         self._timeout = timeout
+        self._permits_of_user = ceil(permits * user_share)
+        self._max_waiting_of_user = ceil(max_waiting * user_share)
+        self._shares: dict[str, _Share] = {}
+        self._of_nobody = _Share(permits)
 
-    async def __aenter__(self) -> None:
-        if not self._semaphore.locked():
-            await self._semaphore.acquire()
-            return
+    @asynccontextmanager
+    async def permit(self, user: str | None = None) -> AsyncIterator[None]:
+        """Hold a permit. It counts as the user's, if there is one.
+
+        Raises:
+            DatabaseUnavailable: the queue is full, or no permit became free in time.
+        """
+        if user is None:
+            share = self._of_nobody
+        else:
+            share = self._shares.get(user) or _Share(self._permits_of_user)
+            self._shares[user] = share
+        share.callers += 1
+        try:
+            if share.locked() or self._permits.locked():
+                await self._wait(share)
+            else:
+                await share.acquire()
+                await self._permits.acquire()
+            try:
+                yield
+            finally:
+                self._permits.release()
+                share.release()
+        finally:
+            share.callers -= 1
+            if not share.callers and user is not None:
+                del self._shares[user]
+
+    async def _wait(self, share: _Share) -> None:
         if self.waiting >= self._max_waiting:
             raise DatabaseUnavailable("too many requests are waiting for a connection")
+        if share is not self._of_nobody and share.waiting >= self._max_waiting_of_user:
+            raise DatabaseUnavailable("too many requests of one user are waiting for a connection")
         self.waiting += 1
+        share.waiting += 1
         try:
-            async with asyncio.timeout(self._timeout):
-                await self._semaphore.acquire()
+            async with asyncio.timeout(self._timeout), _kept(share):
+                await self._permits.acquire()
         except TimeoutError:
             raise DatabaseUnavailable("all connections are busy") from None
         finally:
             self.waiting -= 1
+            share.waiting -= 1
 
-    async def __aexit__(self, *_: object) -> None:
-        self._semaphore.release()
+
+@asynccontextmanager
+async def _kept(share: _Share) -> AsyncIterator[None]:
+    """Take a permit of the share, and give it back only if the block fails."""
+    await share.acquire()
+    try:
+        yield
+    except BaseException:
+        share.release()
+        raise
 
 
 class Database:
     """One database: the engine, and the sessions on it.
 
     A session holds one of `pool_size` permits from its start to its end, so the pool always has a
-    connection for it. `prepare_statements` is "always", "never", or "auto": unless there is a
-    connection pooler in between.
+    connection for it. One user gets at most the `user_share` of them. `prepare_statements` is
+    "always", "never", or "auto": unless there is a connection pooler in between.
 
     The engine is in autocommit, too: `engine.begin()` is no transaction, and what `set_config` sets
     for the session stays on the connection. In `transaction(session)`, use `set_config(…, true)`.
@@ -202,8 +257,11 @@ class Database:
         timeout: float,
         connect_timeout: int,
         prepare_statements: str,
+        user_share: float = 1,
     ) -> None:
-        self.limiter = Limiter(pool_size, max_waiting=max_waiting, timeout=timeout)
+        self.limiter = Limiter(
+            pool_size, max_waiting=max_waiting, timeout=timeout, user_share=user_share
+        )
         self._prepare_statements = prepare_statements
         # What the URL says wins, except for the encoding: the API is UTF-8.
         self._connection_options: dict[str, Any] = {
@@ -228,15 +286,17 @@ class Database:
         _listen(self.engine)
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[AsyncSession]:
+    async def session(self, user: str | None = None) -> AsyncIterator[AsyncSession]:
         """Lend a session, once a permit is free. It opens no connection before it needs one.
+
+        For requests of a user, name the `user`: nobody gets more than the share of one user.
 
         Raises:
             DatabaseUnavailable: no permit became free, or there is no connection.
             OutcomeUnknown: the database failed after something may have been executed.
         """
         async with (
-            self.limiter,
+            self.limiter.permit(user),
             Session(self.engine, expire_on_commit=False, close_resets_only=False) as session,
         ):
             try:
@@ -294,6 +354,7 @@ def create_database(settings: Settings) -> Database:
         timeout=settings.db_pool_timeout,
         connect_timeout=settings.db_connect_timeout,
         prepare_statements=settings.db_prepare_statements,
+        user_share=settings.db_user_share,
     )
 
 

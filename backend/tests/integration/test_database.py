@@ -192,7 +192,7 @@ class TestSessions:
     async def test_none_leaks_if_the_request_is_cancelled_in_mid_statement(
         self, database_url: str, administrator: Administrator, user: str
     ) -> None:
-        async with serving(database_url, db_pool_size=2) as (app, client):
+        async with serving(database_url, db_pool_size=2, db_user_share=1) as (app, client):
             await is_at_rest(app)
             task = await create(client, user)
             for _ in range(3):
@@ -235,7 +235,10 @@ class TestTerminatedConnections:
         self, database_url: str, administrator: Administrator, user: str, at_once: int
     ) -> None:
         # So many connections that a request cannot sleep over each dead one that it meets.
-        async with serving(database_url, db_pool_size=8, db_pool_timeout=5) as (app, client):
+        async with serving(database_url, db_pool_size=8, db_pool_timeout=5, db_user_share=1) as (
+            app,
+            client,
+        ):
             task = await create(client, user)
             administrator.locks_the_list_of(user)
             async with under_way(lambda: rename(client, task), times=8) as writers:
@@ -256,7 +259,10 @@ class TestTerminatedConnections:
     async def test_under_a_statement_are_replaced_and_the_statement_is_repeated(
         self, database_url: str, administrator: Administrator, user: str
     ) -> None:
-        async with serving(database_url, db_pool_size=2, db_pool_timeout=5) as (app, client):
+        async with serving(database_url, db_pool_size=2, db_pool_timeout=5, db_user_share=1) as (
+            app,
+            client,
+        ):
             await is_at_rest(app)
             stop_clock(database_url, user)
             task = await create(client, user)
@@ -277,7 +283,7 @@ class TestTerminatedConnections:
     async def test_are_reported_if_they_do_not_stop(
         self, database_url: str, administrator: Administrator, user: str
     ) -> None:
-        async with serving(database_url, db_pool_size=2) as (app, client):
+        async with serving(database_url, db_pool_size=2, db_user_share=1) as (app, client):
             await is_at_rest(app)
             task = await create(client, user)
             administrator.locks_the_list_of(user)
@@ -468,7 +474,7 @@ class TestADatabaseThatWakesUp:
 
     @pytest.mark.requirement("FR-029")
     async def test_costs_time_and_no_error(self, wire: Wire, user: str) -> None:
-        async with serving(wire.url, db_pool_size=4) as (_, client):
+        async with serving(wire.url, db_pool_size=4, db_user_share=1) as (_, client):
             wire.hold()
             async with under_way(lambda: client.get(tasks_of(user)), times=4) as requests:
                 await until(lambda: len(wire.connections) == 4)
@@ -582,7 +588,10 @@ class TestAFullPool:
     async def test_lets_a_request_wait_no_longer_than_it_is_told(
         self, database_url: str, administrator: Administrator, user: str, other_user: str
     ) -> None:
-        async with serving(database_url, db_pool_size=2, db_pool_timeout=0.1) as (app, client):
+        async with serving(database_url, db_pool_size=2, db_pool_timeout=0.1, db_user_share=1) as (
+            app,
+            client,
+        ):
             await is_at_rest(app)
             task = await create(client, user)
             administrator.locks_the_list_of(user)
@@ -598,7 +607,7 @@ class TestAFullPool:
     async def test_sheds_at_once_what_finds_the_queue_full(
         self, database_url: str, administrator: Administrator, user: str
     ) -> None:
-        settings = {"db_pool_size": 1, "db_pool_max_waiting": 3}
+        settings = {"db_pool_size": 1, "db_pool_max_waiting": 3, "db_user_share": 1}
         async with serving(database_url, **settings) as (app, client):
             await is_at_rest(app)
             task = await create(client, user)
@@ -632,6 +641,48 @@ class TestAFullPool:
             tasks = await asyncio.gather(*requests)
 
         assert sorted(tasks, key=lambda task: task["version"]) == tasks
+
+
+class TestOneUserWithManySlowRequests:
+    @pytest.mark.requirement("FR-138")
+    async def test_leaves_connections_and_places_in_the_queue_to_others(
+        self,
+        database_url: str,
+        administrator: Administrator,
+        user: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr("src.database.STATEMENT_TIMEOUT", PATIENCE)
+        for limit in ("lock_timeout", "statement_timeout"):
+            administrator.limits(limit, "30s")
+        async with serving(database_url, db_pool_timeout=30) as (app, client):
+            await is_at_rest(app)
+            task = await create(client, user)
+            administrator.locks_the_list_of(user)
+            async with under_way(lambda: rename(client, task), times=20) as writers:
+                await until(lambda: waiting_in(app) == 16)
+
+                # Half of the eight connections, and nobody in the queue stands before others.
+                await until(lambda: administrator.sees_waiting(4))
+                answers = await asyncio.gather(
+                    *(client.get(tasks_of(f"user-{uuid4()}")) for _ in range(100))
+                )
+                assert {answer.status_code for answer in answers} == {200}
+                assert not any(writer.done() for writer in writers)
+                administrator.unlocks()
+                assert {(await writer).status_code for writer in writers} == {200}
+            await is_at_rest(app)
+
+    @pytest.mark.requirement("FR-138")
+    async def test_may_use_all_connections_if_the_setting_says_so(
+        self, database_url: str, administrator: Administrator, user: str
+    ) -> None:
+        async with serving(database_url, db_user_share=1) as (_, client):
+            task = await create(client, user)
+            administrator.locks_the_list_of(user)
+            async with under_way(lambda: rename(client, task), times=8):
+                await until(lambda: administrator.sees_waiting(8))
+            administrator.unlocks()
 
 
 @pytest.mark.requirement("FR-031")
