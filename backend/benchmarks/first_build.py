@@ -55,16 +55,15 @@ def prepare() -> None:
 
 
 @contextmanager
-def revision_hidden(database_url: str) -> Iterator[None]:
-    """Let the database seem to be at the newest revision that the first build knows."""
-    change = "UPDATE alembic_version SET version_num = %s RETURNING version_num"
+def revision_shown(database_url: str) -> Iterator[None]:
+    """Let the first build find the newest revision that it knows where it looks for it."""
     with psycopg.connect(database_url, autocommit=True) as connection:
-        revision = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-        connection.execute(change, [NEWEST])
+        connection.execute("CREATE TABLE alembic_version (version_num text)")
+        connection.execute("INSERT INTO alembic_version VALUES (%s)", [NEWEST])
         try:
             yield
         finally:
-            connection.execute(change, revision)
+            connection.execute("DROP TABLE alembic_version")
 
 
 def _extract() -> None:

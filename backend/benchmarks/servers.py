@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import BACKEND
-from benchmarks.first_build import FIRST_BACKEND, FIRST_PYTHON, revision_hidden
+from benchmarks.first_build import FIRST_BACKEND, FIRST_PYTHON, revision_shown
 from benchmarks.process_tree import ProcessTree
 
 PEERS: Final = BACKEND / "benchmarks" / "peers"
@@ -149,7 +149,7 @@ def running(
         "LOG_LEVEL": "warning",
     }
     with ExitStack() as stack:
-        with revision_hidden(database_url) if name == FIRST else nullcontext():
+        with revision_shown(database_url) if name == FIRST else nullcontext():
             started = time.perf_counter()
             process = stack.enter_context(_process(command, server.directory, its_environment))
             while not _answers(port, server.ready):

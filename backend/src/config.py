@@ -66,6 +66,7 @@ class Settings(EnvironmentSettings):
     db_pool_size: Annotated[int, Field(ge=1, le=1000)] = 8
     db_pool_max_waiting: Annotated[int, Field(ge=0)] = 512
     db_pool_timeout: Annotated[float, Field(gt=0, le=30)] = 1
+    db_user_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     db_connect_timeout: Annotated[int, Field(ge=2, le=60)] = 10
     db_prepare_statements: Literal["auto", "always", "never"] = "auto"
 

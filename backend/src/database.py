@@ -11,6 +11,7 @@ from asyncio import get_running_loop
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from enum import Enum, auto
+from math import ceil
 from os import dup
 from socket import SHUT_RDWR, socket
 from time import monotonic
@@ -64,9 +65,20 @@ _PREPARE_THRESHOLD: Final = 5  # psycopg's default: prepare a statement when it 
 _NOT_EXECUTED: Final = frozenset(
     {
         "57P01",  # admin_shutdown
+        "57P05",  # idle_session_timeout
         "40001",  # serialization_failure
         "40P01",  # deadlock_detected
         "0A000",  # feature_not_supported: a migration has changed what a prepared one returns
+        "25006",  # read_only_sql_transaction: another connection may lead to the new primary
+    }
+)
+_UNKNOWN: Final = "40003"  # statement_completion_unknown: of databases that are several servers
+_LACKING: Final = frozenset(
+    {
+        "42P01",  # undefined_table
+        "42703",  # undefined_column
+        "42704",  # undefined_object, such as a type
+        "42501",  # insufficient_privilege
     }
 )
 _CONNECTION_EXCEPTION: Final = "08"  # SQLSTATE class: how poolers report that they lost the server
@@ -143,40 +155,94 @@ class Session(AsyncSession):
         return await super().stream(*args, **options)
 
 
-class Limiter:
-    """Lets `permits` callers in at a time. Others wait in order of arrival, or are refused."""
+class _Share(asyncio.Semaphore):
+    """The permits of one user, as long as the user has requests."""
 
-    def __init__(self, permits: int, *, max_waiting: int, timeout: float) -> None:
+    callers = 0
+    waiting = 0
+
+
+class Limiter:
+    """Lets `permits` callers in at a time. Others wait in order of arrival, or are refused.
+
+    One user gets at most the `user_share` of the permits, and of the places in the queue.
+    """
+
+    def __init__(
+        self, permits: int, *, max_waiting: int, timeout: float, user_share: float = 1
+    ) -> None:
         self.waiting = 0
-        self._semaphore = asyncio.Semaphore(permits)
+        self._permits = asyncio.Semaphore(permits)
         self._max_waiting = max_waiting
         self._timeout = timeout
+        self._permits_of_user = ceil(permits * user_share)
+        self._max_waiting_of_user = ceil(max_waiting * user_share)
+        self._shares: dict[str, _Share] = {}
+        self._of_nobody = _Share(permits)
 
-    async def __aenter__(self) -> None:
-        if not self._semaphore.locked():
-            await self._semaphore.acquire()
-            return
+    @asynccontextmanager
+    async def permit(self, user: str | None = None) -> AsyncIterator[None]:
+        """Hold a permit. It counts as the user's, if there is one.
+
+        Raises:
+            DatabaseUnavailable: the queue is full, or no permit became free in time.
+        """
+        if user is None:
+            share = self._of_nobody
+        else:
+            share = self._shares.get(user) or _Share(self._permits_of_user)
+            self._shares[user] = share
+        share.callers += 1
+        try:
+            if share.locked() or self._permits.locked():
+                await self._wait(share)
+            else:
+                await share.acquire()
+                await self._permits.acquire()
+            try:
+                yield
+            finally:
+                self._permits.release()
+                share.release()
+        finally:
+            share.callers -= 1
+            if not share.callers and user is not None:
+                del self._shares[user]
+
+    async def _wait(self, share: _Share) -> None:
         if self.waiting >= self._max_waiting:
             raise DatabaseUnavailable("too many requests are waiting for a connection")
+        if share is not self._of_nobody and share.waiting >= self._max_waiting_of_user:
+            raise DatabaseUnavailable("too many requests of one user are waiting for a connection")
         self.waiting += 1
+        share.waiting += 1
         try:
-            async with asyncio.timeout(self._timeout):
-                await self._semaphore.acquire()
+            async with asyncio.timeout(self._timeout), _kept(share):
+                await self._permits.acquire()
         except TimeoutError:
             raise DatabaseUnavailable("all connections are busy") from None
         finally:
             self.waiting -= 1
+            share.waiting -= 1
 
-    async def __aexit__(self, *_: object) -> None:
-        self._semaphore.release()
+
+@asynccontextmanager
+async def _kept(share: _Share) -> AsyncIterator[None]:
+    """Take a permit of the share, and give it back only if the block fails."""
+    await share.acquire()
+    try:
+        yield
+    except BaseException:
+        share.release()
+        raise
 
 
 class Database:
     """One database: the engine, and the sessions on it.
 
     A session holds one of `pool_size` permits from its start to its end, so the pool always has a
-    connection for it. `prepare_statements` is "always", "never", or "auto": unless there is a
-    connection pooler in between.
+    connection for it. One user gets at most the `user_share` of them. `prepare_statements` is
+    "always", "never", or "auto": unless there is a connection pooler in between.
 
     The engine is in autocommit, too: `engine.begin()` is no transaction, and what `set_config` sets
     for the session stays on the connection. In `transaction(session)`, use `set_config(…, true)`.
@@ -191,8 +257,11 @@ class Database:
         timeout: float,
         connect_timeout: int,
         prepare_statements: str,
+        user_share: float = 1,
     ) -> None:
-        self.limiter = Limiter(pool_size, max_waiting=max_waiting, timeout=timeout)
+        self.limiter = Limiter(
+            pool_size, max_waiting=max_waiting, timeout=timeout, user_share=user_share
+        )
         self._prepare_statements = prepare_statements
         # What the URL says wins, except for the encoding: the API is UTF-8.
         self._connection_options: dict[str, Any] = {
@@ -217,15 +286,17 @@ class Database:
         _listen(self.engine)
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[AsyncSession]:
+    async def session(self, user: str | None = None) -> AsyncIterator[AsyncSession]:
         """Lend a session, once a permit is free. It opens no connection before it needs one.
+
+        For requests of a user, name the `user`: nobody gets more than the share of one user.
 
         Raises:
             DatabaseUnavailable: no permit became free, or there is no connection.
             OutcomeUnknown: the database failed after something may have been executed.
         """
         async with (
-            self.limiter,
+            self.limiter.permit(user),
             Session(self.engine, expire_on_commit=False, close_resets_only=False) as session,
         ):
             try:
@@ -250,10 +321,28 @@ class Database:
             backend_pid = await _open(connection)
         except psycopg.Error as error:
             raise DatabaseUnavailable(connection_failure(error)) from None
+        try:
+            require_utf8(connection.info)
+        except DatabaseUnavailable:
+            await connection.close()
+            raise
         is_direct = backend_pid == connection.info.backend_pid
         if {"auto": is_direct, "always": True, "never": False}[self._prepare_statements]:
             connection.prepare_threshold = _PREPARE_THRESHOLD
         return connection
+
+
+def require_utf8(server: psycopg.ConnectionInfo) -> None:
+    """Refuse a database that cannot store every text.
+
+    Raises:
+        DatabaseUnavailable: its encoding is not UTF8.
+    """
+    encoding = server.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise DatabaseUnavailable(
+            f"the encoding of the database is {encoding}: create one with ENCODING 'UTF8'"
+        )
 
 
 def create_database(settings: Settings) -> Database:
@@ -265,6 +354,7 @@ def create_database(settings: Settings) -> Database:
         timeout=settings.db_pool_timeout,
         connect_timeout=settings.db_connect_timeout,
         prepare_statements=settings.db_prepare_statements,
+        user_share=settings.db_user_share,
     )
 
 
@@ -339,6 +429,9 @@ async def run(
                     raise OutcomeUnknown(_reason(error)) from error
                 if _is_unavailable(error):
                     raise DatabaseUnavailable(_reason(error)) from error
+                if _sqlstate(error) in _LACKING:
+                    advice = "run `migrate`, or grant the role its privileges"
+                    raise DatabaseUnavailable(f"{_reason(error)}: {advice}") from error
                 raise
             # Another connection: this one is lost, or in a state that failed.
             await session.run_sync(lambda sync_session: _invalidate_connection(sync_session.info))
@@ -372,7 +465,7 @@ def _was_executed(error: Exception) -> bool | None:
     sqlstate = _sqlstate(error)
     if sqlstate in _NOT_EXECUTED:
         return False
-    is_lost = sqlstate is None or sqlstate.startswith(_CONNECTION_EXCEPTION)
+    is_lost = sqlstate in (None, _UNKNOWN) or str(sqlstate).startswith(_CONNECTION_EXCEPTION)
     is_operational = isinstance(error, DBAPIError) and isinstance(
         error.orig, psycopg.OperationalError
     )
@@ -387,7 +480,9 @@ def _is_unavailable(error: Exception) -> bool:
 
 def _reason(error: Exception) -> str:
     """Say what failed, without the statement and its values."""
-    return str(error.orig if isinstance(error, DBAPIError) else error)
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    message = cause.diag.message_primary if isinstance(cause, psycopg.Error) else None
+    return message or str(cause)
 
 
 # What the engine does beyond SQLAlchemy's defaults, by its events.
@@ -397,7 +492,8 @@ def _listen(engine: AsyncEngine) -> None:
     event.listen(engine.sync_engine, "checkout", _check_connection)
     event.listen(engine.sync_engine, "before_cursor_execute", _before_statement)
     event.listen(engine.sync_engine, "after_cursor_execute", _after_statement)
-    event.listen(engine.sync_engine, "commit", _before_commit)
+    event.listen(engine.sync_engine, "commit", _before_end)
+    event.listen(engine.sync_engine, "rollback", _before_end)
     event.listen(engine.sync_engine, "checkin", _stop_timer_at_checkin)
     event.listen(engine.sync_engine, "handle_error", _on_error)
 
@@ -443,8 +539,9 @@ def _after_statement(connection: Connection, _cursor: object, statement: str, *_
         connection.info[_HAS_WRITTEN] = True
 
 
-def _before_commit(connection: Connection) -> None:
-    if not _is_autocommit(connection):  # there is something to commit
+def _before_end(connection: Connection) -> None:
+    is_lost = connection.invalidated
+    if not is_lost and not _is_autocommit(connection):  # there is a transaction to end
         _start_timer(connection, STATEMENT_TIMEOUT)
 
 
@@ -481,8 +578,14 @@ def _shut_down(connection: psycopg.AsyncConnection[Any]) -> None:
 
 
 def _on_error(context: ExceptionContext) -> None:
-    """Keep the other connections when one is lost: SQLAlchemy would replace all of them."""
+    """Drop a connection that is lost or of no use. SQLAlchemy would drop all others with it.
+
+    One that only reads leads to a server that was the primary, or keeps a setting of that time.
+    """
     context.invalidate_pool_on_disconnect = False
+    cause = context.original_exception
+    if isinstance(cause, psycopg.Error) and cause.sqlstate == _READ_ONLY:
+        context.is_disconnect = True
     _stop_timer(cast("Connection", context.connection))  # there is one: a statement has failed
 
 

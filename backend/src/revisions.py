@@ -1,19 +1,41 @@
-"""The migrations: apply them, and tell which one a database is at."""
+"""The migrations: apply them, and tell whether a database has what this code needs."""
 
+import logging
 from functools import cache
 from typing import Final
 
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import String, column, select, table
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy import text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from src.config import ROOT
 from src.database import Effect, run
+from src.exceptions import DatabaseUnavailable
+from src.models.task import metadata
 
-_CURRENT: Final = select(column("version_num", String())).select_from(table("alembic_version"))
+VERSION_TABLE: Final = "task_api_version"
+"""Where Alembic keeps the revision. Its usual table may belong to another application."""
+
+_PRIVILEGES: Final = ["SELECT", "INSERT", "UPDATE", "DELETE"]
+_STATE: Final = text(f"""
+    SELECT
+        (SELECT version_num FROM {VERSION_TABLE}) AS revision,
+        current_user AS role,
+        ARRAY(
+            SELECT DISTINCT CASE
+                WHEN to_regclass(name) IS NULL THEN 'the table ' || name
+                ELSE privilege || ' on ' || name
+            END AS lack
+            FROM unnest(CAST(:tables AS text[])) AS name,
+                unnest(CAST(:privileges AS text[])) AS privilege
+            WHERE has_table_privilege(to_regclass(name), privilege) IS NOT TRUE
+            ORDER BY lack
+        ) AS lacks
+""")  # noqa: S608 — the name is ours
+
+log = logging.getLogger(__name__)
 
 
 def _config() -> Config:
@@ -28,19 +50,40 @@ def upgrade(url: str) -> None:
 
 
 @cache
-def newest() -> str | None:
+def newest() -> str:
     """Give the migration that this code needs."""
-    return ScriptDirectory.from_config(_config()).get_current_head()
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    assert head is not None, "there are migrations"  # noqa: S101 — an invariant
+    return head
 
 
-async def current(session: AsyncSession) -> str | None:
-    """Give the migration that the database is at; None if it was never migrated.
+async def check(session: AsyncSession) -> None:
+    """Make sure that the database has the tables that this code needs, and lets its role use them.
+
+    A later revision will do: during a deployment, servers of two releases use the database.
 
     Raises:
-        DatabaseUnavailable: the database did not answer.
+        DatabaseUnavailable: it has not, with what is missing; or it did not answer.
     """
-    try:
-        found = await run(session, _CURRENT, {}, Effect.READ)
-    except ProgrammingError:  # there is no such table, or no right to read it
-        return None
-    return str(found.rows[0].version_num) if found.rows else None
+    parameters = {"tables": [*metadata.tables], "privileges": _PRIVILEGES}
+    (state,) = (await run(session, _STATE, parameters, Effect.READ)).rows
+    if state.lacks:
+        raise DatabaseUnavailable(f"the role {state.role} lacks {', '.join(state.lacks)}")
+    # The revisions are numbers of fixed width.
+    if state.revision is None or state.revision < newest():
+        raise DatabaseUnavailable(
+            f"the schema is at revision {state.revision}, and this version needs {newest()}:"
+            " run `migrate`"
+        )
+    if state.revision > newest():
+        _note_later(state.revision)
+
+
+@cache
+def _note_later(revision: str) -> None:
+    """Log it once."""
+    log.warning(
+        "the schema is at revision %s, and this version knows %s: a later one is being deployed",
+        revision,
+        newest(),
+    )

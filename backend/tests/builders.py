@@ -220,12 +220,18 @@ def stop_clock(database_url: str, user: str) -> None:
 
 
 @contextmanager
-def changed_before_the_write(database_url: str, user: str, change: str) -> Iterator[None]:
+def changed_before_the_write(
+    database_url: str,
+    user: str,
+    change: str = "UPDATE tasks SET title = 'theirs'",
+    *,
+    attempt: int = 1,
+) -> Iterator[None]:
     """Let somebody change all tasks of the user once, when a batch has been read, before it writes.
 
-    `change` is what an UPDATE sets.
+    `change` is what they do, up to its WHERE; `attempt` is the attempt to write that comes after.
     """
-    pending = [change]
+    attempts = 0
 
     def interfere(
         _connection: object,
@@ -235,13 +241,15 @@ def changed_before_the_write(database_url: str, user: str, change: str) -> Itera
         context: ExecutionContext,
         _many: object,
     ) -> None:
-        if context.invoked_statement is WRITE_BATCH and pending:
+        nonlocal attempts
+        attempts += context.invoked_statement is WRITE_BATCH
+        if context.invoked_statement is WRITE_BATCH and attempts == attempt:
             with psycopg.connect(database_url) as connection:
                 for statement in (
                     "UPDATE task_lists SET version = version + 1 WHERE user_id = %(user)s",
-                    f"UPDATE tasks SET {pending.pop()}, version = task_lists.version"  # noqa: S608 — the text is ours
-                    " FROM task_lists WHERE tasks.user_id = %(user)s"
-                    " AND task_lists.user_id = tasks.user_id",
+                    f"{change} WHERE user_id = %(user)s",
+                    "UPDATE tasks SET version = task_lists.version FROM task_lists"
+                    " WHERE tasks.user_id = %(user)s AND task_lists.user_id = tasks.user_id",
                 ):
                     connection.execute(statement.encode(), {"user": user})
 
@@ -250,4 +258,4 @@ def changed_before_the_write(database_url: str, user: str, change: str) -> Itera
         yield
     finally:
         event.remove(Engine, "before_cursor_execute", interfere)
-    assert not pending, "no batch has been written"
+    assert attempts >= attempt, "no batch has been written"

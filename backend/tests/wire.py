@@ -42,6 +42,13 @@ class Fault(Enum):
     """The server executes and commits it; the connection breaks before the answer arrives."""
     TERMINATED = auto()
     """An administrator ends the connection, and the server says so: nothing is executed."""
+    FROZEN = auto()
+    """The server executes and commits it, and is never heard of again."""
+
+
+_ENDS: Final = (b"COMMIT\0", b"ROLLBACK\0")
+_UNHEARD: Final = (None, Fault.SWALLOWED, Fault.FROZEN)
+"""What lets a statement pass: only its answer is lost, if anything is."""
 
 
 @dataclass
@@ -71,7 +78,7 @@ class Wire:
         """How connections began: "ssl", "gss", "cancel" or "start"."""
         self.connections: set[_Client] = set()
         self.faults: deque[Fault | None] = deque()
-        """What befalls the next statements, each of them one; None is nothing."""
+        """What befalls the next statements, also COMMIT and ROLLBACK; None is nothing."""
         self.is_held = False
         self.is_mute = False
         """Whether statements of new connections get no answer."""
@@ -251,11 +258,12 @@ class _Client(_End):
             self._count(message)
         if self.wire.is_mute and self.server.is_started:
             return
-        if message[:1] == BIND and self.server.is_started and self.wire.faults:
+        is_statement = message[:1] == BIND or message[1 + _LENGTH :] in _ENDS
+        if is_statement and self.server.is_started and self.wire.faults:
             self.fault = self.wire.faults.popleft()
-            if self.fault not in (None, Fault.SWALLOWED):
+            if self.fault not in _UNHEARD:
                 self._break()
-        if self.fault in (None, Fault.SWALLOWED):
+        if self.fault in _UNHEARD:
             self.server.send(message)
 
     def _break(self) -> None:
@@ -318,5 +326,7 @@ class _Server(_End):
             self.is_started = True
         if self.client.fault is None:
             self.client.send(message)
+        elif self.client.fault is Fault.FROZEN:
+            pass
         elif message[:1] == READY_FOR_QUERY:  # sent when the transaction has been committed
             self.client.cut()

@@ -23,7 +23,8 @@ async def get_session(connection: HTTPConnection) -> AsyncIterator[AsyncSession]
     `src.database`. Ask for `SessionDep`: `Depends(get_session)` beside it is a second session,
     which needs a second connection.
     """
-    async with connection.app.state.database.session() as session:
+    user = connection.path_params.get("user_id")
+    async with connection.app.state.database.session(user) as session:
         yield session
 
 

@@ -109,6 +109,19 @@ class Plan:
         """Whether nothing is to be written."""
         return not self._changed
 
+    def is_found_in(self, rows: Sequence[Row[Any]]) -> bool:
+        """Tell whether what `READ_BATCH` gave later shows that this plan was carried out.
+
+        One task or tombstone exactly as planned is enough: no other change has its version.
+        """
+        found = Plan(rows)
+        return any(
+            found._tasks.get(id_) == self._tasks[id_]
+            if id_ in self._tasks
+            else found._tombstones.get(id_) == self._tombstones[id_]
+            for id_ in self._changed
+        )
+
     def run(self, user_id: str, operations: Sequence[Operation]) -> list[Result]:
         """Carry out the operations in their order.
 

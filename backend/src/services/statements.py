@@ -233,6 +233,11 @@ def delete_task(*, is_conditional: bool) -> Select[Any]:
     return select(tombstone.c.version)
 
 
+GET_TOMBSTONE: Final = select(task_tombstones.c.version).where(
+    task_tombstones.c.user_id == USER, task_tombstones.c.id == TASK
+)
+
+
 # Creating a task
 #
 # CREATE_TASK is for an id that nobody else can have. The other two look first whether a task has

@@ -4,8 +4,8 @@ They know no HTTP. Every failure is one of `src.exceptions`. A task that belongs
 was deleted or never existed is `TaskNotFound`, always the same.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any, NamedTuple, NoReturn, cast
 from uuid import UUID
@@ -19,7 +19,9 @@ from uuid6 import uuid7
 from src.database import Effect, Outcome, run, transaction
 from src.exceptions import (
     BatchFailed,
+    DatabaseUnavailable,
     IdempotencyKeyReused,
+    OutcomeUnknown,
     TaskDeleted,
     TaskExists,
     TaskNotFound,
@@ -126,11 +128,13 @@ async def apply_batch(
         BatchFailed: some of the operations cannot be carried out.
     """
     operations = batch.with_ids(operations)
+    may_have_run = False
     with suppress(NoRoom):
-        results = await _try_batch(session, user_id, operations)
+        results, may_have_run = await _try_batch(session, user_id, operations)
         if results is not None:
             return results
-    return await _apply_locked(session, user_id, operations)
+    with _after_another_attempt(may_have_run=may_have_run):
+        return await _apply_locked(session, user_id, operations)
 
 
 async def get_summary(
@@ -275,7 +279,8 @@ async def move_task(
         fields["if_version"] = task.version
     operation = MoveOperation.model_construct(**fields)
     try:
-        (result,) = await _apply_locked(session, user_id, [operation])
+        with _after_another_attempt(may_have_run=moved.may_have_run_before):
+            (result,) = await _apply_locked(session, user_id, [operation])
     except BatchFailed as failed:
         raise failed.failures[0] from None
     return cast("TaskRow", result.task)
@@ -297,9 +302,25 @@ async def delete_task(
     statement = statements.delete_task(is_conditional=if_match is not None)
     parameters = _parameters(user_id, task_id)
     deleted = await _write(session, statement, parameters, if_match, Effect.IDEMPOTENT)
-    # If an earlier attempt may have deleted it, finding nothing is success.
-    if not deleted.rows and not deleted.may_have_run_before:
-        await _raise_no_match(session, parameters, if_match)
+    if deleted.rows:
+        return
+    if deleted.may_have_run_before:
+        with _after_another_attempt(may_have_run=True):
+            tombstone = await run(session, statements.GET_TOMBSTONE, parameters, Effect.READ)
+        if tombstone.rows:
+            return
+    await _raise_no_match(session, parameters, if_match)
+
+
+@contextmanager
+def _after_another_attempt(*, may_have_run: bool) -> Iterator[None]:
+    """Let nothing say that nothing was changed, if an earlier attempt may have been executed."""
+    try:
+        yield
+    except (BatchFailed, DatabaseUnavailable) as error:
+        if may_have_run:
+            raise OutcomeUnknown(str(error)) from error
+        raise
 
 
 async def _try_batch(
@@ -307,8 +328,10 @@ async def _try_batch(
     user_id: str,
     operations: Sequence[Operation],
     around: Collection[UUID] = (),
-) -> list[Result] | None:
-    """Read, work out and write a batch. None if the list has changed in between.
+) -> tuple[list[Result] | None, bool]:
+    """Read, work out and write a batch. There are no results if the list has changed in between.
+
+    Then the second value tells whether an attempt may have written the batch all the same.
 
     Raises:
         BatchFailed: some of the operations cannot be carried out.
@@ -319,7 +342,7 @@ async def _try_batch(
     plan = batch.Plan(read.rows)
     results = plan.run(user_id, operations)
     if plan.is_empty:
-        return results
+        return results, False
     written = await run(
         session,
         batch.WRITE_BATCH,
@@ -327,7 +350,11 @@ async def _try_batch(
         # Sent again, an operation on a version would conflict with its first attempt.
         Effect.NOT_REPEATABLE if any(map(is_conditional, operations)) else Effect.IDEMPOTENT,
     )
-    return results if written.rows else None
+    if written.rows or not written.may_have_run_before:
+        return results if written.rows else None, False
+    with _after_another_attempt(may_have_run=True):
+        read = await run(session, batch.READ_BATCH, parameters, Effect.READ)
+    return (results, False) if plan.is_found_in(read.rows) else (None, True)
 
 
 async def _apply_locked(
@@ -343,7 +370,7 @@ async def _apply_locked(
         await run(session, batch.LOCK_LIST, {"the_user": user_id}, Effect.READ)
         while True:
             try:
-                results = await _try_batch(session, user_id, operations, around)
+                results, _ = await _try_batch(session, user_id, operations, around)
                 break
             except NoRoom as place:
                 parameters = {"the_user": user_id, "near": place.near, "limit": limit}

@@ -336,7 +336,7 @@ class TestABatchThatFails:
     ) -> None:
         updated, deleted = [await create(client, user) for _ in range(2)]
 
-        with changed_before_the_write(shared_database_url, user, "title = 'theirs'"):
+        with changed_before_the_write(shared_database_url, user):
             answer = await send_batch(
                 client,
                 user,

@@ -363,3 +363,22 @@ class TestAListThatRestarted:
 
         assert new.json()["version"] > lost.json()["version"]
         assert stale.status_code == 412
+
+    @pytest.mark.requirement("FR-078")
+    @pytest.mark.parametrize("what", ["", "/changes", "/{id}"])
+    async def test_is_never_304_for_what_was_lost(
+        self, client: httpx.AsyncClient, user: str, shared_database_url: str, what: str
+    ) -> None:
+        """Emptied, and filled with another task under the same id."""
+        task = await create(client, user)
+        path = tasks_of(user) + what.format(id=task["id"])
+        tag = (await client.get(path)).headers["etag"]
+        seen = await client.get(path, headers={"If-None-Match": tag})
+        for table in ("tasks", "task_tombstones", "task_lists"):
+            execute(shared_database_url, f"DELETE FROM {table} WHERE user_id = %(user)s", user)  # noqa: S608
+        new = await client.put(path_of(task), json=REPLACEMENT, headers=NEW)
+
+        answer = await client.get(path, headers={"If-None-Match": tag})
+
+        assert (seen.status_code, new.status_code, answer.status_code) == (304, 201, 200)
+        assert "Buy oat milk" in answer.text

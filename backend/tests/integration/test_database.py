@@ -13,7 +13,9 @@ from fastapi import FastAPI
 from psycopg.sql import SQL, Identifier, Literal
 from sqlalchemy import select
 
-from src.database import MAX_ATTEMPTS
+from src.database import MAX_ATTEMPTS, Effect, run, transaction
+from src.exceptions import DatabaseUnavailable
+from src.services.batch import LOCK_LIST
 from tests.builders import (
     AHEAD,
     NO_TASK,
@@ -190,7 +192,7 @@ class TestSessions:
     async def test_none_leaks_if_the_request_is_cancelled_in_mid_statement(
         self, database_url: str, administrator: Administrator, user: str
     ) -> None:
-        async with serving(database_url, db_pool_size=2) as (app, client):
+        async with serving(database_url, db_pool_size=2, db_user_share=1) as (app, client):
             await is_at_rest(app)
             task = await create(client, user)
             for _ in range(3):
@@ -233,7 +235,10 @@ class TestTerminatedConnections:
         self, database_url: str, administrator: Administrator, user: str, at_once: int
     ) -> None:
         # So many connections that a request cannot sleep over each dead one that it meets.
-        async with serving(database_url, db_pool_size=8, db_pool_timeout=5) as (app, client):
+        async with serving(database_url, db_pool_size=8, db_pool_timeout=5, db_user_share=1) as (
+            app,
+            client,
+        ):
             task = await create(client, user)
             administrator.locks_the_list_of(user)
             async with under_way(lambda: rename(client, task), times=8) as writers:
@@ -254,7 +259,10 @@ class TestTerminatedConnections:
     async def test_under_a_statement_are_replaced_and_the_statement_is_repeated(
         self, database_url: str, administrator: Administrator, user: str
     ) -> None:
-        async with serving(database_url, db_pool_size=2, db_pool_timeout=5) as (app, client):
+        async with serving(database_url, db_pool_size=2, db_pool_timeout=5, db_user_share=1) as (
+            app,
+            client,
+        ):
             await is_at_rest(app)
             stop_clock(database_url, user)
             task = await create(client, user)
@@ -275,7 +283,7 @@ class TestTerminatedConnections:
     async def test_are_reported_if_they_do_not_stop(
         self, database_url: str, administrator: Administrator, user: str
     ) -> None:
-        async with serving(database_url, db_pool_size=2) as (app, client):
+        async with serving(database_url, db_pool_size=2, db_user_share=1) as (app, client):
             await is_at_rest(app)
             task = await create(client, user)
             administrator.locks_the_list_of(user)
@@ -373,12 +381,100 @@ class TestADatabaseThatIsDown:
             await is_at_rest(app)
 
 
+class TestADatabaseThatLacksSomething:
+    @pytest.mark.requirement("FR-132")
+    @pytest.mark.parametrize(
+        ("change", "reason"),
+        [
+            pytest.param(
+                "DROP TABLE tasks", 'relation "tasks" does not exist', id="a table is missing"
+            ),
+            pytest.param(
+                "ALTER TABLE tasks DROP COLUMN position",
+                "column tasks.position does not exist",
+                id="a column is missing",
+            ),
+            pytest.param(
+                "REVOKE ALL ON tasks FROM CURRENT_USER",
+                "permission denied for table tasks",
+                id="a privilege is missing",
+            ),
+        ],
+    )
+    async def test_is_reported_by_every_operation_and_one_line(
+        self,
+        database_url: str,
+        user: str,
+        capsys: pytest.CaptureFixture[str],
+        change: str,
+        reason: str,
+    ) -> None:
+        with psycopg.connect(database_url) as connection:
+            connection.execute(change.encode())
+        async with serving(database_url) as (app, client):
+            answer = await client.get(f"{tasks_of(user)}/{NO_TASK}")
+            (line,) = capsys.readouterr().err.splitlines()
+            answers = await every_operation(client, user, NO_TASK)
+            await is_at_rest(app)
+
+        assert line.endswith(
+            f": database unavailable: {reason}: run `migrate`, or grant the role its privileges"
+        )
+        # A deletion needs no column but the ids, and finds no task.
+        failed = [answer for answer in answers if answer.status_code != 404]
+        assert all(map(is_unavailable, [answer, *failed]))
+        assert len(answers) - len(failed) == (1 if "column" in reason else 0)
+        assert "Traceback" not in capsys.readouterr().err
+
+
+class TestADatabaseThatIsReadOnlyForAWhile:
+    """As during a failover: sessions that began meanwhile would stay read-only for ever."""
+
+    @pytest.mark.requirement("FR-134")
+    async def test_is_written_to_at_once_afterwards(
+        self, database_url: str, administrator: Administrator, user: str
+    ) -> None:
+        async with serving(database_url) as (app, client):
+            task = await create(client, user)
+            administrator.limits("default_transaction_read_only", "on")
+            await administrator.terminates_all_connections()
+            for _ in range(3):
+                writes = await asyncio.gather(*(rename(client, task) for _ in range(8)))
+                assert all(map(is_unavailable, writes))
+                assert (await client.get(path_of(task))).json() == task
+            reads = await asyncio.gather(*(client.get(path_of(task)) for _ in range(64)))
+            assert {read.status_code for read in reads} == {200}
+
+            administrator.limits("default_transaction_read_only", "off")
+
+            writes = await asyncio.gather(*(rename(client, task) for _ in range(16)))
+            assert [write.status_code for write in writes] == [200] * 16
+            await is_at_rest(app)
+
+    @pytest.mark.requirement("FR-134")
+    async def test_keeps_no_connection_that_failed_in_a_transaction(
+        self, database_url: str, administrator: Administrator, user: str
+    ) -> None:
+        async with serving(database_url, db_pool_size=1) as (app, _):
+            administrator.limits("default_transaction_read_only", "on")
+            database, parameters = app.state.database, {"the_user": user}
+            async with database.session() as session:
+                with pytest.raises(DatabaseUnavailable):
+                    async with transaction(session):
+                        await run(session, LOCK_LIST, parameters, Effect.READ)
+
+            administrator.limits("default_transaction_read_only", "off")
+
+            async with database.session() as session, transaction(session):
+                await run(session, LOCK_LIST, parameters, Effect.READ)
+
+
 class TestADatabaseThatWakesUp:
     """It takes a connection at once, but answers only when it is awake, as Neon's does."""
 
     @pytest.mark.requirement("FR-029")
     async def test_costs_time_and_no_error(self, wire: Wire, user: str) -> None:
-        async with serving(wire.url, db_pool_size=4) as (_, client):
+        async with serving(wire.url, db_pool_size=4, db_user_share=1) as (_, client):
             wire.hold()
             async with under_way(lambda: client.get(tasks_of(user)), times=4) as requests:
                 await until(lambda: len(wire.connections) == 4)
@@ -492,7 +588,10 @@ class TestAFullPool:
     async def test_lets_a_request_wait_no_longer_than_it_is_told(
         self, database_url: str, administrator: Administrator, user: str, other_user: str
     ) -> None:
-        async with serving(database_url, db_pool_size=2, db_pool_timeout=0.1) as (app, client):
+        async with serving(database_url, db_pool_size=2, db_pool_timeout=0.1, db_user_share=1) as (
+            app,
+            client,
+        ):
             await is_at_rest(app)
             task = await create(client, user)
             administrator.locks_the_list_of(user)
@@ -508,7 +607,7 @@ class TestAFullPool:
     async def test_sheds_at_once_what_finds_the_queue_full(
         self, database_url: str, administrator: Administrator, user: str
     ) -> None:
-        settings = {"db_pool_size": 1, "db_pool_max_waiting": 3}
+        settings = {"db_pool_size": 1, "db_pool_max_waiting": 3, "db_user_share": 1}
         async with serving(database_url, **settings) as (app, client):
             await is_at_rest(app)
             task = await create(client, user)
@@ -542,6 +641,48 @@ class TestAFullPool:
             tasks = await asyncio.gather(*requests)
 
         assert sorted(tasks, key=lambda task: task["version"]) == tasks
+
+
+class TestOneUserWithManySlowRequests:
+    @pytest.mark.requirement("FR-138")
+    async def test_leaves_connections_and_places_in_the_queue_to_others(
+        self,
+        database_url: str,
+        administrator: Administrator,
+        user: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr("src.database.STATEMENT_TIMEOUT", PATIENCE)
+        for limit in ("lock_timeout", "statement_timeout"):
+            administrator.limits(limit, "30s")
+        async with serving(database_url, db_pool_timeout=30) as (app, client):
+            await is_at_rest(app)
+            task = await create(client, user)
+            administrator.locks_the_list_of(user)
+            async with under_way(lambda: rename(client, task), times=20) as writers:
+                await until(lambda: waiting_in(app) == 16)
+
+                # Half of the eight connections, and nobody in the queue stands before others.
+                await until(lambda: administrator.sees_waiting(4))
+                answers = await asyncio.gather(
+                    *(client.get(tasks_of(f"user-{uuid4()}")) for _ in range(100))
+                )
+                assert {answer.status_code for answer in answers} == {200}
+                assert not any(writer.done() for writer in writers)
+                administrator.unlocks()
+                assert {(await writer).status_code for writer in writers} == {200}
+            await is_at_rest(app)
+
+    @pytest.mark.requirement("FR-138")
+    async def test_may_use_all_connections_if_the_setting_says_so(
+        self, database_url: str, administrator: Administrator, user: str
+    ) -> None:
+        async with serving(database_url, db_user_share=1) as (_, client):
+            task = await create(client, user)
+            administrator.locks_the_list_of(user)
+            async with under_way(lambda: rename(client, task), times=8):
+                await until(lambda: administrator.sees_waiting(8))
+            administrator.unlocks()
 
 
 @pytest.mark.requirement("FR-031")

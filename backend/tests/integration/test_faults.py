@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from src.api.problems import Kind
 from src.database import FIRST_PAUSE, MAX_ATTEMPTS
 from tests.builders import (
     AHEAD,
@@ -23,6 +24,7 @@ from tests.builders import (
     changed_before_the_write,
     create,
     each,
+    problem,
     rows_of,
     send,
     stop_clock,
@@ -89,7 +91,7 @@ class Stage(NamedTuple):
     database_url: str
 
     async def act(
-        self, operation: Operation, *faults: Fault, user: str | None = None
+        self, operation: Operation, *faults: Fault | None, user: str | None = None
     ) -> tuple[httpx.Response, Any]:
         """Send the operation on the first of two tasks; give the answer, and what is left."""
         user = user or f"user-{uuid4()}"
@@ -234,7 +236,24 @@ class TestAFault:
         assert FIRST_PAUSE * 0.5 <= first <= FIRST_PAUSE * 1.5
         assert FIRST_PAUSE <= second <= FIRST_PAUSE * 3
 
-    @pytest.mark.requirement("FR-059")
+    @pytest.mark.requirement("FR-058", "FR-059", "FR-136")
+    @each(OPERATIONS)
+    async def test_that_is_a_frozen_server_is_not_waited_for(
+        self, stage: Stage, operation: Operation, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It has executed the statement, and does not say so."""
+        undisturbed, after = await stage.act(operation)
+        monkeypatch.setattr("src.database.STATEMENT_TIMEOUT", 0.3)
+
+        answer, left = await stage.act(operation, Fault.FROZEN)
+
+        assert left == after
+        if operation in REPEATABLE.values():
+            assert essence(answer) == essence(undisturbed)
+        else:
+            assert (answer.status_code, answer.json()["code"]) == (503, "outcome_unknown")
+
+    @pytest.mark.requirement("FR-059", "FR-136")
     @each(OPERATIONS)
     async def test_that_leaves_a_write_in_doubt_says_so(
         self, stage: Stage, operation: Operation
@@ -300,7 +319,7 @@ class TestAFaultOfABatch:
         self, stage: Stage, user: str, fault: Fault
     ) -> None:
         """In vain it has read and written; then it locks, reads and writes."""
-        with changed_before_the_write(stage.database_url, user, "title = 'theirs'"):
+        with changed_before_the_write(stage.database_url, user):
             answer, _ = await self.apply(stage, *[None] * 4, fault, user=user)
 
         code = "database_unavailable" if fault is Fault.TERMINATED else "outcome_unknown"
@@ -308,6 +327,130 @@ class TestAFaultOfABatch:
         rows = rows_of(stage.database_url, user)
         assert [row["title"] for row in rows["tasks"]] == ["theirs"]
         assert rows["task_tombstones"] == []
+
+    @pytest.mark.requirement("FR-059", "FR-136", "SC-010")
+    @pytest.mark.parametrize("fault", Fault, ids=lambda fault: fault.name.lower())
+    async def test_that_hides_whether_the_transaction_was_committed_is_told(
+        self, stage: Stage, user: str, fault: Fault, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("src.database.STATEMENT_TIMEOUT", 1)
+        with changed_before_the_write(stage.database_url, user):
+            answer, _ = await self.apply(stage, *[None] * 5, fault, user=user)
+
+        assert (answer.status_code, answer.json()["code"]) == (503, "outcome_unknown")
+        is_committed = fault in (Fault.SWALLOWED, Fault.FROZEN)
+        titles = {row["title"] for row in rows_of(stage.database_url, user)["tasks"]}
+        assert titles == ({"Buy oat milk", "Buy milk"} if is_committed else {"theirs"})
+
+    @pytest.mark.requirement("FR-029", "FR-031")
+    async def test_during_the_rollback_is_not_waited_for(
+        self, stage: Stage, user: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        task = await create(stage.client, user)
+        change = {"op": "update", "id": task["id"], "changes": {"title": "ours"}}
+        operations = [{**change, "if_version": task["version"]}]
+        monkeypatch.setattr("src.database.STATEMENT_TIMEOUT", 1)
+        stage.wire.faults.extend([*[None] * 4, Fault.FROZEN])
+        with changed_before_the_write(stage.database_url, user):
+            answer = await stage.client.post(
+                f"{tasks_of(user)}/batch", json={"operations": operations}
+            )
+
+        assert not stage.wire.faults
+        assert answer.status_code in (409, 503)
+        (row,) = rows_of(stage.database_url, user)["tasks"]
+        assert row["title"] == "theirs"
+
+    CHANGE_AND_DELETE: Final[list[dict[str, Any]]] = [
+        {"op": "update", "changes": {"title": "Buy oat milk"}},
+        {"op": "delete"},
+    ]
+
+    @pytest.mark.requirement("FR-058", "FR-136", "SC-010")
+    async def test_is_not_noticed_where_the_second_attempt_alone_would_fail(
+        self, stage: Stage, user: str
+    ) -> None:
+        """The first one has deleted the task that the second one would change."""
+        task = await create(stage.client, user)
+        operations = [{**one, "id": task["id"]} for one in self.CHANGE_AND_DELETE]
+        stage.wire.faults.extend([None, Fault.SWALLOWED])
+
+        answer = await stage.client.post(f"{tasks_of(user)}/batch", json={"operations": operations})
+
+        assert answer.status_code == 200, answer.text
+        updated, deleted = answer.json()["results"]
+        assert updated["task"]["title"] == "Buy oat milk"
+        (tombstone,) = rows_of(stage.database_url, user)["task_tombstones"]
+        assert deleted["deleted"]["version"] == tombstone["version"]
+
+    @pytest.mark.requirement("FR-059", "FR-136", "SC-010")
+    @pytest.mark.parametrize("change", ["UPDATE tasks SET title = 'theirs'", "DELETE FROM tasks"])
+    async def test_of_which_no_trace_is_left_is_told_unless_the_batch_can_be_repeated(
+        self, stage: Stage, user: str, change: str
+    ) -> None:
+        """Others have changed or deleted meanwhile what the first attempt has written."""
+        task = await create(stage.client, user)
+        operations = [{**self.CHANGE_AND_DELETE[0], "id": task["id"]}]
+        stage.wire.faults.extend([None, Fault.SWALLOWED])
+
+        with changed_before_the_write(stage.database_url, user, change, attempt=2):
+            answer = await stage.client.post(
+                f"{tasks_of(user)}/batch", json={"operations": operations}
+            )
+
+        if change.startswith("DELETE"):
+            assert (answer.status_code, answer.json()["code"]) == (503, "outcome_unknown")
+        else:
+            assert answer.status_code == 200
+            (row,) = rows_of(stage.database_url, user)["tasks"]
+            assert row["title"] == "Buy oat milk"
+
+    @pytest.mark.requirement("FR-059", "FR-136")
+    async def test_that_hides_what_an_attempt_has_written_is_told(self, stage: Stage) -> None:
+        """The batch has read and written. Written again, it finds the list changed, by itself."""
+        faults = [None, Fault.SWALLOWED, None, *[Fault.LOST] * MAX_ATTEMPTS]
+
+        answer, _ = await self.apply(stage, *faults)
+
+        assert (answer.status_code, answer.json()["code"]) == (503, "outcome_unknown")
+
+
+class TestAFaultOfAMoveWithoutRoom:
+    """Its statement moves nothing. Then a transaction locks, reads and writes."""
+
+    async def move(self, stage: Stage, user: str, *faults: Fault | None) -> tuple[int, str]:
+        """Move the last of three tasks between two that have no room; give status and code."""
+        first, _, last = [
+            await create(stage.client, user, position=position)
+            for position in (f"{1:016}.{1:040}", f"{1:016}.{2:040}", f"{3:016}")
+        ]
+        stage.wire.faults.extend(faults)
+        answer = await stage.client.post(
+            f"{tasks_of(user)}/{last['id']}/move", json={"after": first["id"]}
+        )
+        assert not stage.wire.faults, "a fault found no statement"
+        return answer.status_code, answer.json().get("code")
+
+    @pytest.mark.requirement("FR-059", "FR-136")
+    @each_of(UNCERTAIN)
+    async def test_that_hides_whether_it_was_committed_is_told(
+        self, stage: Stage, user: str, fault: Fault
+    ) -> None:
+        assert await self.move(stage, user, *[None] * 4, fault) == (503, "outcome_unknown")
+
+    @pytest.mark.requirement("FR-059", "FR-136")
+    async def test_in_the_transaction_is_told_if_an_attempt_before_may_have_moved_it(
+        self, stage: Stage, user: str
+    ) -> None:
+        faults = (Fault.SWALLOWED, None, Fault.LOST)
+
+        assert await self.move(stage, user, *faults) == (503, "outcome_unknown")
+
+    @pytest.mark.requirement("FR-059", "FR-136")
+    async def test_in_the_transaction_has_changed_nothing_otherwise(
+        self, stage: Stage, user: str
+    ) -> None:
+        assert await self.move(stage, user, None, Fault.LOST) == (503, "database_unavailable")
 
 
 def attempts_at(operation: Operation) -> int:
@@ -323,6 +466,30 @@ class TestARepetition:
         answer, _ = await stage.act(Operation("DELETE", "/{no_id}"), Fault.TERMINATED)
 
         assert answer.status_code == 404
+
+    @pytest.mark.requirement("FR-058", "FR-135")
+    @each_of(UNCERTAIN)
+    async def test_of_a_deletion_that_finds_no_tombstone_either_is_a_miss(
+        self, stage: Stage, user: str, fault: Fault
+    ) -> None:
+        theirs = await create(stage.client, f"other-{user}")
+        for task_id in (NO_TASK, theirs["id"]):
+            answer, left = await stage.act(
+                Operation("DELETE", f"/{task_id}"), fault, user=f"{user}-{task_id}"
+            )
+
+            assert answer.json() == problem(answer, Kind.TASK_NOT_FOUND)
+            assert len(left) == 2  # both tasks of the user
+
+    @pytest.mark.requirement("FR-135", "FR-136")
+    async def test_of_a_deletion_that_cannot_look_for_the_tombstone_is_told(
+        self, stage: Stage
+    ) -> None:
+        faults = [Fault.SWALLOWED, None, *[Fault.LOST] * MAX_ATTEMPTS]
+
+        answer, _ = await stage.act(Operation("DELETE"), *faults)
+
+        assert (answer.status_code, answer.json()["code"]) == (503, "outcome_unknown")
 
     @pytest.mark.requirement("FR-058")
     async def test_of_a_creation_finds_the_task_that_the_first_try_made(

@@ -5,10 +5,17 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 
+from src import revisions
+from src.api.problems import Kind
+from tests.builders import problem
+from tests.conftest import ROLE
 from tests.processes import serving
 from tests.wire import Wire
 
 pytestmark = pytest.mark.anyio
+
+_ADVICE = "run `migrate`, or grant the role its privileges"
+_NEEDED = f"and this version needs {revisions.newest()}: run `migrate`"
 
 
 def execute(url: str, statement: str) -> None:
@@ -41,31 +48,77 @@ class TestReadiness:
 
         assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
-    @pytest.mark.requirement("FR-028")
+    @pytest.mark.requirement("FR-028", "FR-132", "FR-133")
     @pytest.mark.parametrize(
-        "change",
+        ("change", "reason"),
         [
-            pytest.param("DROP TABLE alembic_version", id="never migrated"),
-            pytest.param("TRUNCATE alembic_version", id="migrated down"),
-            pytest.param("UPDATE alembic_version SET version_num = '0000'", id="elsewhere"),
+            pytest.param(
+                "DROP TABLE task_api_version",
+                f'relation "task_api_version" does not exist: {_ADVICE}',
+                id="never migrated",
+            ),
+            pytest.param(
+                "TRUNCATE task_api_version",
+                f"the schema is at revision None, {_NEEDED}",
+                id="migrated down",
+            ),
+            pytest.param(
+                "UPDATE task_api_version SET version_num = '0003'",
+                f"the schema is at revision 0003, {_NEEDED}",
+                id="one revision behind",
+            ),
+            pytest.param(
+                "DROP TABLE task_tombstones",
+                "the role {role} lacks the table task_tombstones",
+                id="a table is missing",
+            ),
+            pytest.param(
+                "REVOKE DELETE ON tasks FROM CURRENT_USER; REVOKE ALL ON task_lists FROM PUBLIC,"
+                " CURRENT_USER",
+                "the role {role} lacks DELETE on task_lists, DELETE on tasks, INSERT on task_lists,"
+                " SELECT on task_lists, UPDATE on task_lists",
+                id="privileges are missing",
+            ),
+            pytest.param(
+                "REVOKE ALL ON task_api_version FROM CURRENT_USER",
+                f"permission denied for table task_api_version: {_ADVICE}",
+                id="the revision cannot be read",
+            ),
         ],
     )
-    async def test_is_refused_at_any_other(self, database_url: str, change: str) -> None:
+    async def test_is_refused_where_something_is_missing(
+        self, database_url: str, capsys: pytest.CaptureFixture[str], change: str, reason: str
+    ) -> None:
         execute(database_url, change)
         async with serving(database_url) as (_, client):
             answer = await client.get("/health/ready")
 
         assert answer.status_code == 503
-        assert answer.json()["code"] == "database_unavailable"
         assert answer.headers["retry-after"]
+        assert answer.json() == problem(answer, Kind.DATABASE_UNAVAILABLE)
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.endswith(f": database unavailable: {reason.format(role=ROLE)}")
+
+    @pytest.mark.requirement("FR-133")
+    async def test_is_given_at_a_later_migration_and_logged_once(
+        self, database_url: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """While a new release is being deployed, servers of this one go on."""
+        execute(database_url, "UPDATE task_api_version SET version_num = '9135'")
+        async with serving(database_url) as (_, client):
+            answers = [await client.get("/health/ready") for _ in range(3)]
+
+        assert {answer.status_code for answer in answers} == {200}
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "the schema is at revision 9135, and this version knows" in line
 
     @pytest.mark.requirement("FR-028")
     async def test_is_regained_without_a_restart(self, database_url: str) -> None:
-        execute(database_url, "ALTER TABLE alembic_version RENAME TO elsewhere")
+        execute(database_url, "ALTER TABLE task_api_version RENAME TO elsewhere")
         async with serving(database_url) as (_, client):
             assert (await client.get("/health/ready")).status_code != 200
 
-            execute(database_url, "ALTER TABLE elsewhere RENAME TO alembic_version")
+            execute(database_url, "ALTER TABLE elsewhere RENAME TO task_api_version")
 
             assert (await client.get("/health/ready")).status_code == 200
 

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, create_engine, event, pool
 
 from src import revisions
 from src.config import ROOT
+from src.exceptions import DatabaseUnavailable
 from src.models.task import metadata
 from tests.processes import PATIENCE, wait_until
 
@@ -91,10 +92,16 @@ def ask(url: str, query: str) -> list[tuple[Any, ...]]:
         return connection.execute(query.encode()).fetchall()
 
 
+def execute(url: str, *statements: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
 def schema_of(url: str, part: str) -> list[tuple[Any, ...]]:
     """One part of the schema, without alembic's own table."""
     rows = ask(url, _SCHEMA[part])
-    return sorted((row for row in rows if row[0] != "alembic_version"), key=repr)
+    return sorted((row for row in rows if row[0] != "task_api_version"), key=repr)
 
 
 def time_limits_of(url: str) -> dict[str, str]:
@@ -161,7 +168,7 @@ def test_an_index_that_was_half_built_by_hand_is_built_again(
     name = urlsplit(empty_database_url).path
     superuser_url = urlsplit(postgres_url)._replace(path=name).geturl()
     with psycopg.connect(superuser_url, autocommit=True) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+        connection.execute("UPDATE task_api_version SET version_num = '0001'")
         connection.execute(
             "UPDATE pg_index SET indisvalid = false WHERE indexrelid = to_regclass(%s)", [index]
         )
@@ -312,6 +319,103 @@ def test_the_role_has_time_limits_afterwards(empty_database_url: str) -> None:
         assert ask(empty_database_url, f"SHOW {name}") == [(value,)]
 
 
+# What earlier releases have left: their revision is in Alembic's own table.
+_AS_EARLIER: Final = (
+    "ALTER TABLE task_api_version RENAME TO alembic_version",
+    "ALTER TABLE alembic_version RENAME CONSTRAINT task_api_version_pkc TO alembic_version_pkc",
+)
+_REVISIONS: Final = "SELECT version_num FROM task_api_version"
+_THEIR_REVISIONS: Final = "SELECT version_num FROM alembic_version"
+_THEIRS: Final = (
+    "CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)",
+    "INSERT INTO alembic_version VALUES ('0001')",
+)
+_THEIR_TASKS: Final = "CREATE TABLE tasks (id int PRIMARY KEY, user_id text, title text)"
+
+
+@pytest.mark.requirement("FR-131")
+class TestOurVersionTable:
+    @pytest.mark.parametrize("revision", ["0001", "0002", "0003", "0004"])
+    def test_takes_over_the_revision_of_an_earlier_release(
+        self, alembic_runner: MigrationContext, empty_database_url: str, revision: str
+    ) -> None:
+        alembic_runner.migrate_up_to(revision)
+        execute(
+            empty_database_url,
+            "INSERT INTO task_lists (user_id, version) VALUES ('alice', 7)",
+            *_AS_EARLIER,
+        )
+
+        for _ in range(2):
+            revisions.upgrade(empty_database_url)
+
+            assert ask(empty_database_url, _REVISIONS) == [(revisions.newest(),)]
+            lists = ask(empty_database_url, "SELECT user_id, version FROM task_lists")
+            assert lists == [("alice", 7)]
+            # Servers of that release look here to see whether they are ready.
+            assert ask(empty_database_url, _THEIR_REVISIONS) == [(revision,)]
+
+    def test_is_made_beside_the_one_of_another_application(self, empty_database_url: str) -> None:
+        execute(empty_database_url, *_THEIRS)
+
+        revisions.upgrade(empty_database_url)
+
+        assert ask(empty_database_url, _THEIR_REVISIONS) == [("0001",)]
+        assert ask(empty_database_url, _REVISIONS) == [(revisions.newest(),)]
+
+    @pytest.mark.parametrize(
+        ("theirs", "named"),
+        [
+            pytest.param([_THEIR_TASKS], "tasks", id="a table"),
+            pytest.param([*_THEIRS, _THEIR_TASKS], "tasks", id="a table and a revision like ours"),
+            pytest.param(["CREATE VIEW task_lists AS SELECT 1"], "task_lists", id="a view"),
+            pytest.param(
+                ["CREATE TYPE task_priority AS ENUM ('low')"], "task_priority", id="a type"
+            ),
+            pytest.param(
+                [
+                    *_THEIRS,
+                    _THEIR_TASKS,
+                    "CREATE TABLE task_lists ()",
+                    "CREATE TABLE task_tombstones ()",
+                    "CREATE TYPE task_priority AS ENUM ('low')",
+                ],
+                "task_lists and task_priority and task_tombstones and tasks",
+                id="all our names and a revision like ours",
+            ),
+        ],
+    )
+    def test_is_not_made_where_another_application_has_our_names(
+        self, empty_database_url: str, theirs: list[str], named: str
+    ) -> None:
+        execute(empty_database_url, *theirs)
+        before = {part: schema_of(empty_database_url, part) for part in _SCHEMA}
+
+        with pytest.raises(DatabaseUnavailable) as refusal:
+            revisions.upgrade(empty_database_url)
+
+        assert str(refusal.value) == (
+            f"the schema has {named} of another application; use a database of its own for the"
+            " Task API, or a schema"
+        )
+        assert {part: schema_of(empty_database_url, part) for part in _SCHEMA} == before
+
+    def test_can_be_in_a_schema_beside_the_tables_of_another_application(
+        self, empty_database_url: str
+    ) -> None:
+        execute(empty_database_url, *_THEIRS, _THEIR_TASKS, "CREATE SCHEMA ours")
+        url = f"{empty_database_url}?options=-csearch_path%3Dours,public"
+
+        for _ in range(2):
+            revisions.upgrade(url)
+
+        assert ask(empty_database_url, "SELECT version_num FROM ours.task_api_version") == [
+            (revisions.newest(),)
+        ]
+        assert ask(empty_database_url, _THEIR_REVISIONS) == [("0001",)]
+        assert ask(empty_database_url, "SELECT * FROM tasks") == []
+
+
 class TestAnUpgrade:
     @pytest.mark.requirement("FR-033")
     def test_does_nothing_the_second_time(self, empty_database_url: str) -> None:
@@ -354,7 +458,7 @@ class TestAnUpgrade:
             finish()
 
             assert [upgrade.wait(PATIENCE) for upgrade in upgrades] == [0, 0]
-        assert ask(empty_database_url, "SELECT version_num FROM alembic_version") == [
+        assert ask(empty_database_url, "SELECT version_num FROM task_api_version") == [
             (revisions.newest(),)
         ]
 

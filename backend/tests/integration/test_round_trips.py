@@ -302,7 +302,7 @@ class TestABatch:
         operations = [{"op": "update", "id": task["id"], "changes": {"tags": ["ours"]}}]
         batch = expect(200, "POST", "/batch", {"operations": operations})
 
-        with changed_before_the_write(shared_database_url, user, "title = 'theirs'"):
+        with changed_before_the_write(shared_database_url, user):
             flights = await counter.costs(batch)
 
         # Two in vain; then BEGIN, the lock, the reading, the writing, and COMMIT.

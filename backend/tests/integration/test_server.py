@@ -460,7 +460,7 @@ class TestTheCommandLine:
 
 def is_migrated(url: str) -> bool:
     with psycopg.connect(url, autocommit=True) as connection:
-        row = connection.execute("SELECT to_regclass('alembic_version') IS NOT NULL").fetchone()
+        row = connection.execute("SELECT to_regclass('task_api_version') IS NOT NULL").fetchone()
         return row == (True,)
 
 
@@ -640,10 +640,10 @@ class TestABadStart:
 
     @pytest.mark.requirement("FR-036")
     def test_says_in_one_line_that_the_database_takes_no_migration(
-        self, tmp_path: Path, database_url: str
+        self, tmp_path: Path, make_empty_database: Callable[[], str]
     ) -> None:
+        database_url = make_empty_database()
         with psycopg.connect(database_url, autocommit=True) as connection:
-            connection.execute("DROP TABLE alembic_version")
             name = SQL("ALTER DATABASE {} SET default_transaction_read_only = on")
             connection.execute(name.format(Identifier(connection.info.dbname)))
         with server(tmp_path, **local(DATABASE_URL=database_url, LOG_LEVEL="error")) as running:
@@ -658,7 +658,7 @@ class TestABadStart:
         self, tmp_path: Path, database_url: str
     ) -> None:
         with psycopg.connect(database_url, autocommit=True) as connection:
-            connection.execute("UPDATE alembic_version SET version_num = '9999'")
+            connection.execute("UPDATE task_api_version SET version_num = '9999'")
         with server(tmp_path, **local(DATABASE_URL=database_url)) as running:
             assert running.wait() != 0
 

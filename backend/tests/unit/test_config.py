@@ -47,6 +47,7 @@ class TestTheEnvironment:
             "db_pool_size": 8,
             "db_pool_max_waiting": 512,
             "db_pool_timeout": 1,
+            "db_user_share": 0.5,
             "db_connect_timeout": 10,
             "db_prepare_statements": "auto",
         }

@@ -42,6 +42,9 @@ class TestAFailure:
             (errors.SerializationFailure(), False),
             (errors.DeadlockDetected(), False),
             (errors.FeatureNotSupported(), False),
+            (errors.ReadOnlySqlTransaction(), False),
+            (errors.IdleSessionTimeout(), False),
+            (errors.StatementCompletionUnknown(), None),
             (psycopg.OperationalError("the connection is lost"), None),
             (ConnectionException(), None),
             (errors.QueryCanceled(), True),
@@ -162,12 +165,12 @@ class TestAttempts:
 @asynccontextmanager
 async def held(limiter: Limiter) -> AsyncIterator[None]:
     """Hold the one permit of a limiter."""
-    async with limiter:
+    async with limiter.permit():
         yield
 
 
 async def enter(limiter: Limiter, number: int, entered: list[int]) -> None:
-    async with limiter:
+    async with limiter.permit():
         entered.append(number)
 
 
@@ -181,7 +184,7 @@ class TestTheLimiter:
         )
 
         async def stay(number: int) -> None:
-            async with limiter:
+            async with limiter.permit():
                 entered.append(number)
                 await leave.wait()
 
@@ -216,7 +219,7 @@ class TestTheLimiter:
             await until(lambda: limiter.waiting == max_waiting)
 
             with pytest.raises(DatabaseUnavailable, match="too many requests"):
-                await limiter.__aenter__()
+                await limiter.permit().__aenter__()
         await asyncio.gather(*waiting)
 
         assert len(entered) == max_waiting
@@ -227,7 +230,7 @@ class TestTheLimiter:
         async with held(limiter):
             for _ in range(3):
                 with pytest.raises(DatabaseUnavailable, match="all connections are busy"):
-                    await limiter.__aenter__()
+                    await limiter.permit().__aenter__()
                 assert limiter.waiting == 0
 
         async with held(limiter):
@@ -259,3 +262,86 @@ class TestTheLimiter:
         assert entered == [1]
         async with held(limiter):
             assert limiter.waiting == 0
+
+
+class TestTheShareOfAUser:
+    @staticmethod
+    async def stay(
+        limiter: Limiter, user: str | None, entered: list[str | None], leave: asyncio.Event
+    ) -> None:
+        async with limiter.permit(user):
+            entered.append(user)
+            await leave.wait()
+
+    @pytest.mark.requirement("FR-138")
+    @pytest.mark.parametrize(
+        ("permits", "share", "of_one_user"), [(8, 0.5, 4), (3, 0.5, 2), (1, 0.1, 1), (4, 1, 4)]
+    )
+    async def test_is_all_that_one_user_gets(
+        self, permits: int, share: float, of_one_user: int
+    ) -> None:
+        limiter = Limiter(permits, max_waiting=100, timeout=30, user_share=share)
+        entered, leave = list[str | None](), asyncio.Event()
+        callers = [
+            asyncio.ensure_future(self.stay(limiter, user, entered, leave))
+            for user in ["alice"] * 10 + ["bob"] * 10
+        ]
+        await until(lambda: limiter.waiting + len(entered) == 20)
+
+        assert entered.count("alice") == of_one_user
+        assert entered.count("bob") == min(of_one_user, permits - of_one_user)
+        leave.set()
+        await asyncio.gather(*callers)
+        assert (len(entered), limiter.waiting) == (20, 0)
+
+    @pytest.mark.requirement("FR-138")
+    async def test_counts_for_nobody_else(self) -> None:
+        limiter = Limiter(4, max_waiting=100, timeout=30, user_share=0.25)
+        entered, leave = list[str | None](), asyncio.Event()
+        callers = [
+            asyncio.ensure_future(self.stay(limiter, user, entered, leave))
+            for user in ("alice", "bob", None, None)
+        ]
+        await until(lambda: len(entered) == 4)
+
+        leave.set()
+        await asyncio.gather(*callers)
+
+    @pytest.mark.requirement("FR-138")
+    async def test_bounds_the_places_in_the_queue_as_well(self) -> None:
+        limiter = Limiter(4, max_waiting=4, timeout=30, user_share=0.25)
+        entered, leave = list[str | None](), asyncio.Event()
+        callers = [
+            asyncio.ensure_future(self.stay(limiter, "alice", entered, leave)) for _ in range(2)
+        ]
+        await until(lambda: limiter.waiting == 1)
+
+        with pytest.raises(DatabaseUnavailable, match="too many requests of one user"):
+            await limiter.permit("alice").__aenter__()
+        leave.set()
+        async with limiter.permit("bob"):
+            pass
+        await asyncio.gather(*callers)
+
+    @pytest.mark.requirement("FR-138", "FR-031")
+    async def test_is_whole_again_however_its_callers_leave(self) -> None:
+        limiter = Limiter(2, max_waiting=100, timeout=30, user_share=0.5)
+        entered, leave = list[str | None](), asyncio.Event()
+        for _ in range(3):
+            others = [
+                asyncio.ensure_future(self.stay(limiter, user, entered, leave))
+                for user in ("bob", "carol")
+            ]
+            waiting = [
+                asyncio.ensure_future(self.stay(limiter, user, entered, leave))
+                for user in ("alice", "alice", "bob")
+            ]
+            await until(lambda: limiter.waiting == 3)
+            for caller in (*waiting, *others):
+                caller.cancel()
+            await asyncio.gather(*waiting, *others, return_exceptions=True)
+            assert limiter.waiting == 0
+
+        leave.set()
+        await self.stay(limiter, "alice", entered, leave)
+        assert limiter._shares == {}

@@ -177,6 +177,7 @@ class TestScopedStatements:
             "CREATE_TASK_BY_KEY",
             "GET_SUMMARY",
             "GET_TASK",
+            "GET_TOMBSTONE",
             "delete_task",
             "toggle_task",
             "update_task",
@@ -191,6 +192,7 @@ def _statements() -> Iterator[ClauseElement]:
         statements.CREATE_TASK_BY_ID,
         statements.CREATE_TASK_BY_KEY,
         statements.GET_TASK,
+        statements.GET_TOMBSTONE,
         listing.GET_SUMMARY,
     )
     for is_conditional in (False, True):
