@@ -1,4 +1,4 @@
-"""Users never see, change or sense each other's tasks."""
+"""Users never see, change or sense each other's tasks. See also `test_isolation_matrix`."""
 
 from typing import Any, Final
 from uuid import uuid4
@@ -10,7 +10,6 @@ from fastapi import FastAPI
 from src.api.problems import Kind
 from tests.builders import (
     AHEAD,
-    NO_ROWS,
     ON_ONE_TASK,
     Operation,
     create,
@@ -75,97 +74,6 @@ class TestATaskThatIsNotThere:
         assert {answer.status_code for answer in answers} == {404}
         assert len({answer.content for answer in answers}) == 1
         assert len({tuple(sorted(answer.headers.items())) for answer in answers}) == 1
-
-    @pytest.mark.requirement("FR-013", "FR-016")
-    @each(ON_ONE_TASK)
-    @pytest.mark.parametrize("precondition", [{}, SEEN], ids=str)
-    async def test_makes_no_operation_write_anything(
-        self,
-        client: httpx.AsyncClient,
-        user: str,
-        other_user: str,
-        shared_database_url: str,
-        operation: Operation,
-        precondition: dict[str, str],
-    ) -> None:
-        foreign = await create(client, other_user)
-        deleted = await create(client, other_user)
-        await client.delete(path_of(deleted))
-        before = rows_of(shared_database_url, other_user)
-        headers = filled(precondition, foreign, deleted)
-
-        for task_id in (foreign["id"], deleted["id"], uuid4()):
-            answer = await send(client, operation, user, task_id, headers)
-            assert answer.status_code == 404
-
-        assert rows_of(shared_database_url, other_user) == before
-        assert rows_of(shared_database_url, user) == NO_ROWS
-
-
-class TestABatch:
-    @pytest.mark.requirement("FR-013", "FR-083")
-    @pytest.mark.parametrize("seen", [{}, {"if_version": 1}], ids=["any", "seen"])
-    @pytest.mark.parametrize(
-        "operation",
-        [
-            {"op": "update", "changes": {"title": "mine"}},
-            {"op": "update", "changes": {}},
-            {"op": "complete", "is_completed": True},
-            {"op": "move", "after": None},
-            {"op": "delete"},
-        ],
-        ids=["update", "update nothing", "complete", "move", "delete"],
-    )
-    async def test_treats_a_foreign_task_like_one_that_never_was(
-        self,
-        client: httpx.AsyncClient,
-        user: str,
-        other_user: str,
-        shared_database_url: str,
-        operation: dict[str, object],
-        seen: dict[str, int],
-    ) -> None:
-        foreign = await create(client, other_user)
-        deleted = await create(client, other_user)
-        await client.delete(path_of(deleted))
-        before = rows_of(shared_database_url, other_user)
-
-        answers = [
-            await client.post(
-                f"{tasks_of(user)}/batch",
-                json={"operations": [{**operation, "id": task_id, **seen}]},
-                headers={"X-Request-ID": "the-same"},
-            )
-            for task_id in (foreign["id"], deleted["id"], str(uuid4()))
-        ]
-
-        assert answers[0].json()["errors"][0]["code"] == "task_not_found"
-        assert {answer.status_code for answer in answers} == {409}
-        assert len({answer.content for answer in answers}) == 1
-        assert rows_of(shared_database_url, other_user) == before
-        assert rows_of(shared_database_url, user) == NO_ROWS
-
-    @pytest.mark.requirement("FR-013", "FR-084")
-    async def test_creates_under_an_id_that_somebody_else_has(
-        self, client: httpx.AsyncClient, user: str, other_user: str, shared_database_url: str
-    ) -> None:
-        foreign = await create(client, other_user)
-        deleted = await create(client, other_user)
-        await client.delete(path_of(deleted))
-        before = rows_of(shared_database_url, other_user)
-
-        answer = await client.post(
-            f"{tasks_of(user)}/batch",
-            json={
-                "operations": [
-                    {"op": "create", "id": task["id"], "task": {"title": "mine"}}
-                    for task in (foreign, deleted)
-                ]
-            },
-        )
-
-        assert answer.status_code == 200
-        assert rows_of(shared_database_url, other_user) == before
 
 
 class TestTwoUsers:

@@ -1,0 +1,160 @@
+"""Tells whether concurrent calls on one task can have happened one after the other.
+
+The search is that of Wing and Gong ("Testing and Verifying Concurrent Objects", 1993), with the
+memory of Lowe ("Testing for linearizability", 2017): put a call in front that no other call ended
+before, see whether the model gives its result, and go on with the others; never try the same calls
+in the same state twice.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple, Self
+
+from src.database import MAX_ATTEMPTS
+
+NEVER: Final = 2**63
+"""When a call ends of which nobody knows whether it had an effect."""
+
+_MOST_STEPS: Final = 1_000_000
+"""Where the search ends. Where there is an order, it takes some hundreds or thousands of steps."""
+
+
+class Task(NamedTuple):
+    """What the model knows of a task. A version is None until a result tells it."""
+
+    version: int | None
+    title: str
+    description: str | None
+
+
+class State(NamedTuple):
+    """The task, or None, and the last version that was seen: the next one must be greater."""
+
+    last: int
+    task: Task | None
+
+    def seen_as(self, task: Task | None) -> Self | None:
+        """Give the state if the task looks like this; None if it does not."""
+        if task is None or self.task is None:
+            return self if task is self.task else None
+        return self.seen_at(task.version or 0) if self.task[1:] == task[1:] else None
+
+    def seen_at(self, version: int) -> Self | None:
+        """Give the state if the task is at this version; None if it is not."""
+        if self.task is None:
+            return None
+        if self.task.version is None and version > self.last:
+            return self._replace(last=version, task=self.task._replace(version=version))
+        return self if self.task.version == version else None
+
+
+class Result(NamedTuple):
+    """A status, and the task if the answer has one: as it is now, or as it was written."""
+
+    status: int
+    task: Task | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """A call and its result, from the moment of its beginning to that of its end."""
+
+    kind: str
+    """read, change, create or delete."""
+    began: int
+    ended: int
+    result: Result | None
+    """None if nobody knows whether the call had an effect. It may have none."""
+    title: str | None = None
+    """The new title, if it changes; likewise the description."""
+    description: str | None = None
+    if_match: int | None = None
+    is_repeatable: bool = False
+    """Whether the server may have carried it out several times before it answered."""
+    repeats: "Call | None" = None
+    """The call of which this is an earlier attempt, which may have had an effect of its own."""
+
+    def after(self, state: State) -> State | None:
+        """Give the state after this call; None if it cannot have had its result."""
+        match self.result:
+            case Result(404):
+                return state if state.task is None and self.kind != "create" else None
+            case Result(412, task):
+                is_seen = task is None or self.if_match in (None, task.version)
+                return None if is_seen and self.kind != "create" else state.seen_as(task)
+            case Result(200, task) if self.kind == "read":
+                return state.seen_as(task)
+            case Result(204) if self.is_repeatable and state.task is None:
+                return state  # an earlier attempt, or somebody else, has deleted it
+        return self._written(state)
+
+    def _written(self, state: State) -> State | None:
+        before = state if self.if_match is None else state.seen_at(self.if_match)
+        if before is None or (before.task is None) != (self.kind == "create"):
+            return None
+        if self.kind == "delete":
+            return before._replace(task=None)
+        old = before.task or Task(None, "", None)
+        new = Task(
+            None,
+            old.title if self.title is None else self.title,
+            old.description if self.description is None else self.description,
+        )
+        written = before._replace(task=new)
+        return written if self.result is None else written.seen_as(self.result.task)
+
+
+class NotLinearizable(AssertionError):
+    """No order of the calls was found that explains their results."""
+
+
+def linearize(calls: Sequence[Call], start: State) -> State:
+    """Find an order of the calls that explains their results; give the state at its end.
+
+    Raises:
+        NotLinearizable: there is none, or the search takes too long.
+    """
+    attempts = [
+        replace(call, result=None, repeats=call)
+        for call in calls
+        if call.is_repeatable
+        for _ in range(MAX_ATTEMPTS - 1)
+    ]
+    calls = sorted([*calls, *attempts], key=lambda call: call.began)
+    required = sum(1 << n for n, call in enumerate(calls) if call.result is not None)
+    ranks = [(call.result is None, call.ended) for call in calls]
+    tried = {(0, start)}
+    stack = [(0, start)]
+    furthest = 0
+    while stack and len(tried) < _MOST_STEPS:
+        done, state = stack.pop()
+        if done & required == required:
+            return state
+        furthest = max(furthest, done, key=int.bit_count)
+        # The calls that ended first are tried first, and those that may have no effect last.
+        for n in sorted(_next(calls, done), key=ranks.__getitem__, reverse=True):
+            after = calls[n].after(state)
+            if after is not None and (step := (done | 1 << n, after)) not in tried:
+                tried.add(step)
+                stack.append(step)
+    left = [call for n, call in enumerate(calls) if not furthest >> n & 1][:20]
+    raise NotLinearizable("no order explains these:\n" + "\n".join(map(str, left)))
+
+
+def _next(calls: Sequence[Call], done: int) -> list[int]:
+    """Give the calls that can come next: no call that is left ended before they began."""
+    left: list[int] = []
+    first_end = NEVER
+    for n in range(((done + 1) & ~done).bit_length() - 1, len(calls)):
+        if calls[n].began > first_end:
+            break
+        if not done >> n & 1:
+            left.append(n)
+            if calls[n].result is not None:
+                first_end = min(first_end, calls[n].ended)
+    pending = {calls[n] for n in left}
+    return [
+        n
+        for n in left
+        if calls[n].began <= first_end and (calls[n].repeats is None or calls[n].repeats in pending)
+    ]
