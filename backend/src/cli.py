@@ -117,6 +117,7 @@ def serve(settings: Settings, taken: list[socket], database: str) -> None:
         access_log=False,  # the request's own log line has its id
         log_config=None,
         server_header=False,
+        timeout_keep_alive=settings.keep_alive_timeout,
         timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT,
     )
     if settings.web_concurrency > 1:

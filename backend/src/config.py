@@ -56,6 +56,7 @@ class Settings(EnvironmentSettings):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=_MAX_PORT)] = 8000
     web_concurrency: Annotated[int, Field(ge=1, le=64)] = 1
+    keep_alive_timeout: Annotated[int, Field(ge=1, le=3600)] = 125
     http_parser: Literal["httptools", "h11", "zttp"] = "httptools"
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()

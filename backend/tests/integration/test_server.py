@@ -5,6 +5,7 @@ import shlex
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPResponse
@@ -156,6 +157,29 @@ class TestAServer:
 
             running.wait_until_it_serves()
             assert copied_from_banner(running).status_code == 201
+            assert running.stop() == 0
+
+    @pytest.mark.requirement("FR-105")
+    @pytest.mark.parametrize(
+        ("parser", "workers"), [("httptools", "1"), ("httptools", "2"), ("h11", "1"), ("zttp", "1")]
+    )
+    def test_closes_an_idle_connection_after_the_time_of_the_setting(
+        self, tmp_path: Path, database_url: str, parser: str, workers: str
+    ) -> None:
+        settings = local(DATABASE_URL=database_url, HTTP_PARSER=parser, WEB_CONCURRENCY=workers)
+        with server(tmp_path, program=SERVE, **settings, KEEP_ALIVE_TIMEOUT="1") as running:
+            running.wait_until_it_serves()
+            port = int(settings["PORT"])
+            with socket.create_connection(("127.0.0.1", port), PATIENCE) as connection:
+                connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                answer = HTTPResponse(connection)
+                answer.begin()
+                assert answer.read() == b'{"status":"ok"}'
+                asked = time.monotonic()
+
+                assert connection.recv(1) == b""
+
+                assert time.monotonic() - asked > 0.9
             assert running.stop() == 0
 
     @pytest.mark.requirement("FR-104")
