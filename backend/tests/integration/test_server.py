@@ -7,12 +7,14 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.client import HTTPResponse
 from pathlib import Path
 from typing import Final, Self
 
 import httpx
+import psutil
 import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
@@ -315,6 +317,94 @@ class TestKillMinusNine:
             again.wait_until_it_serves()
 
             assert titles(again, "alice") >= writer.answered
+
+
+class TestWorkers:
+    @pytest.mark.requirement("FR-107")
+    def test_that_are_killed_are_replaced(self, tmp_path: Path, database_url: str) -> None:
+        settings = local(DATABASE_URL=database_url, WEB_CONCURRENCY="2")
+        with server(tmp_path, program=SERVE, **settings) as running:
+            running.wait_until_it_serves()
+            wait_until(lambda: len(workers_of(running)) == 2)
+            first = workers_of(running)
+            for worker in first:
+                worker.kill()
+                wait_until(lambda: len(workers_of(running)) == 2)
+
+            assert not {*first} & {*workers_of(running)}
+            running.wait_until_it_serves()
+            assert copied_from_banner(running).status_code == 201
+            assert running.stop() == 0
+
+            running.wait_until_nothing_is_left()
+
+
+def workers_of(running: Server) -> list[psutil.Process]:
+    """The processes that serve."""
+    return [
+        child
+        for child in running.process.children()
+        if child.status() != psutil.STATUS_ZOMBIE
+        and any("spawn_main" in part for part in child.cmdline())
+    ]
+
+
+class TestASignalUnderLoad:
+    @pytest.mark.requirement("FR-107")
+    @pytest.mark.parametrize(
+        ("how", "workers"),
+        [
+            (signal.SIGTERM, "1"),
+            (signal.SIGTERM, "2"),
+            (signal.SIGINT, "1"),
+            (signal.SIGHUP, "2"),
+        ],
+    )
+    def test_lets_the_requests_finish_that_have_begun(
+        self, tmp_path: Path, database_url: str, workers: str, how: signal.Signals
+    ) -> None:
+        settings = local(DATABASE_URL=database_url, WEB_CONCURRENCY=workers)
+        with (
+            server(tmp_path, program=SERVE, **settings) as running,
+            psycopg.connect(database_url) as blocker,
+            ThreadPoolExecutor() as threads,
+        ):
+            running.wait_until_it_serves()
+            blocker.execute("LOCK TABLE tasks IN EXCLUSIVE MODE")
+            url = running.url + tasks_of("alice")
+            answers = [
+                threads.submit(httpx.post, url, json={"title": "x"}, timeout=PATIENCE)
+                for _ in range(4)
+            ]
+            wait_until(lambda: waiting(database_url) == len(answers))
+            running.process.send_signal(how)
+            wait_until(lambda: is_closed(int(settings["PORT"])))
+            assert not any(answer.done() for answer in answers)
+            blocker.rollback()
+
+            assert [answer.result().status_code for answer in answers] == [201] * len(answers)
+            assert running.wait() == 0
+            running.wait_until_nothing_is_left()
+            assert "Traceback" not in running.err
+
+
+def waiting(url: str) -> int:
+    """How many connections wait for a lock in the database."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        row = connection.execute(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        ).fetchone()
+        assert row is not None
+        return int(row[0])
+
+
+def is_closed(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 class TestTheEmbeddedDatabase:
