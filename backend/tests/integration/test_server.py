@@ -651,6 +651,44 @@ def answers_of(running: Server, user: str) -> list[object]:
     ]
 
 
+class TestAnUnsafeDatabase:
+    @pytest.mark.requirement("FR-106")
+    @pytest.mark.parametrize(
+        ("setting", "count"),
+        [
+            ("synchronous_commit = off", 1),
+            ("synchronous_commit = on", 0),
+            ("TimeZone = 'Asia/Tokyo'", 0),
+        ],
+    )
+    def test_is_told_of_in_one_line(
+        self, tmp_path: Path, database_url: str, setting: str, count: int
+    ) -> None:
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            connection.execute(
+                f"ALTER ROLE CURRENT_USER IN DATABASE {connection.info.dbname} SET {setting}"
+            )
+        settings = local(DATABASE_URL=database_url, LOG_LEVEL="warning")
+        with server(tmp_path, program=SERVE, **settings) as running:
+            running.wait_until_it_serves()
+            for _ in range(2):  # each time over a new connection
+                assert copied_from_banner(running).status_code == 201
+                end_connections(database_url)
+            assert running.stop() == 0
+
+            told = "synchronous_commit is off: a crash of the database can lose changes"
+            assert running.err.count(told) == len(running.err.splitlines()) == count
+
+
+def end_connections(url: str) -> None:
+    """End all other connections to the database."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+
 class TestABadStart:
     @pytest.mark.requirement("FR-036")
     @pytest.mark.parametrize("program", [MAKE_RUN, SERVE, MIGRATE], ids=" ".join)
