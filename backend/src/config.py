@@ -133,7 +133,7 @@ def _check_connection_string(text: str) -> None:
     """Accept what libpq accepts. No error quotes the value: it holds a password."""
     try:
         parts = conninfo_to_dict(text)
-    except ProgrammingError:
+    except (ProgrammingError, UnicodeEncodeError):
         parts = None
     if parts is None or not text.strip():
         raise ValueError(

@@ -135,6 +135,7 @@ class TestTheEnvironment:
             ("DATABASE_URL", "postgresql://alice:a@b/S3cret@localhost/db"),
             ("DATABASE_URL", "postgresql://alice:S3cret@one:1,two:2,three:/db?port=1,2"),
             ("DATABASE_URL", "   "),
+            ("DATABASE_URL", "postgresql://alice:S3cret\udcff@localhost/db"),
             ("DATABASE_URL_UNPOOLED", "https://alice:S3cret@localhost/db"),
             ("KEEP_ALIVE_TIMEOUT", "0"),
             ("KEEP_ALIVE_TIMEOUT", "3601"),
@@ -159,8 +160,9 @@ class TestTheEnvironment:
         with pytest.raises(ValidationError) as refused:
             Settings()
 
-        ((place, _),) = faults(refused.value)
+        ((place, message),) = faults(refused.value)
         assert place == name.lower()
+        assert "codec" not in message
         assert "S3" not in str(refused.value)
         assert "cret" not in str(refused.value)
 
