@@ -117,16 +117,27 @@ def serve(settings: Settings, taken: list[socket], database: str) -> None:
         access_log=False,  # the request's own log line has its id
         log_config=None,
         server_header=False,
+        timeout_keep_alive=settings.keep_alive_timeout,
         timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT,
     )
     if settings.web_concurrency > 1:
         on_hang_up = signal.getsignal(signal.SIGHUP)
-        supervisor = Multiprocess(config, taken)
+        supervisor = _Supervisor(config, taken)
         signal.signal(signal.SIGHUP, on_hang_up)  # uvicorn would restart the workers
         supervisor.run()
     else:
         with suppress(KeyboardInterrupt):  # by then it has stopped, and tells its parent
             uvicorn.Server(config).run(taken)
+
+
+class _Supervisor(Multiprocess):
+    """The parent of several workers. It stops listening before they end."""
+
+    def terminate_all(self) -> None:
+        # Otherwise clients could connect until the last worker has ended, and nobody would answer.
+        for listening in self.sockets:
+            listening.close()
+        super().terminate_all()
 
 
 @contextmanager

@@ -56,6 +56,7 @@ class Settings(EnvironmentSettings):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=_MAX_PORT)] = 8000
     web_concurrency: Annotated[int, Field(ge=1, le=64)] = 1
+    keep_alive_timeout: Annotated[int, Field(ge=1, le=3600)] = 125
     http_parser: Literal["httptools", "h11", "zttp"] = "httptools"
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
@@ -133,7 +134,7 @@ def _check_connection_string(text: str) -> None:
     """Accept what libpq accepts. No error quotes the value: it holds a password."""
     try:
         parts = conninfo_to_dict(text)
-    except ProgrammingError:
+    except (ProgrammingError, UnicodeEncodeError):
         parts = None
     if parts is None or not text.strip():
         raise ValueError(

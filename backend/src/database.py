@@ -5,12 +5,14 @@ of the pool serves requests in order of arrival; the pool alone does not. See AD
 """
 
 import asyncio
+import logging
 import random
 import select
 from asyncio import get_running_loop
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from enum import Enum, auto
+from functools import cache
 from math import ceil
 from os import dup
 from socket import SHUT_RDWR, socket
@@ -58,7 +60,8 @@ _CONNECTION_DEFAULTS: Final = {
 _OPENING: Final = """
     SELECT pg_backend_pid(),
            set_config('datestyle', 'ISO', false),
-           set_config('timezone', 'UTC', false)
+           set_config('timezone', 'UTC', false),
+           current_setting('synchronous_commit')
 """
 _PREPARE_THRESHOLD: Final = 5  # psycopg's default: prepare a statement when it runs the sixth time
 
@@ -91,6 +94,8 @@ _HAS_WRITTEN: Final = "has written"
 _AUTOCOMMIT: Final = "autocommit"
 """The connection that a session uses in autocommit."""
 _LOCKS: Final = (" FOR UPDATE", " FOR SHARE", " FOR NO KEY UPDATE", " FOR KEY SHARE")
+
+log = logging.getLogger(__name__)
 
 
 class Effect(Enum):
@@ -363,13 +368,24 @@ async def _open(connection: psycopg.AsyncConnection[Any]) -> int:
     timer = get_running_loop().call_later(STATEMENT_TIMEOUT, _shut_down, connection)
     try:
         cursor = await connection.execute(_OPENING)
-        (backend_pid, *_), *_ = await cursor.fetchall()
+        (backend_pid, *_, synchronous_commit), *_ = await cursor.fetchall()
     except BaseException:
         await connection.close()
         raise
     finally:
         timer.cancel()
+    if synchronous_commit == "off":
+        _warn_of_lost_changes()
     return int(backend_pid)
+
+
+@cache
+def _warn_of_lost_changes() -> None:
+    """Log it once."""
+    log.warning(
+        "synchronous_commit is off: a crash of the database can lose changes that were answered"
+        " with 2xx; turn it on for the role or the database"
+    )
 
 
 @asynccontextmanager

@@ -417,6 +417,20 @@ class TestAccess:
                 host="127.0.0.1", port=server.port, dbname="postgres", user=role, password=password
             )
 
+    def test_password_is_not_told_to_another_program_that_has_taken_the_port(
+        self, used: Path
+    ) -> None:
+        with local_postgres(used) as server:
+            pass
+        with socket.create_server(("127.0.0.1", server.port)) as impostor:
+            told: list[bytes] = []
+            thread = threading.Thread(target=lambda: told.append(ask_for_password(impostor)))
+            thread.start()
+            with pytest.raises(psycopg.OperationalError, match="scram-sha-256"):
+                psycopg.connect(server.url)
+            thread.join()
+        assert told == [b""]
+
     def test_passwords_and_log_are_for_the_owners_eyes_only(self, used: Path) -> None:
         with local_postgres(used) as server:
             secrets = re.findall(r":(\w{64})@", server.url + server.superuser_url)
@@ -718,6 +732,16 @@ class TestTheOwner:
                 server.send_signal(signal.SIGINT)
         with superuser_of(used) as url:
             assert query(url, "SELECT 1") == [(1,)]
+
+
+def ask_for_password(listener: socket.socket) -> bytes:
+    """Ask the first client for its password in clear text; give what it says."""
+    connection, _ = listener.accept()
+    with connection:
+        while len(connection.recv(1000)) == 8:  # it asks for encryption
+            connection.sendall(b"N")
+        connection.sendall(b"R\0\0\0\x08\0\0\0\x03")
+        return connection.recv(1000)
 
 
 def pid_file(data: Path) -> bytes:

@@ -5,13 +5,16 @@ import shlex
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from http.client import HTTPResponse
 from pathlib import Path
 from typing import Final, Self
 
 import httpx
+import psutil
 import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
@@ -158,6 +161,29 @@ class TestAServer:
             assert copied_from_banner(running).status_code == 201
             assert running.stop() == 0
 
+    @pytest.mark.requirement("FR-105")
+    @pytest.mark.parametrize(
+        ("parser", "workers"), [("httptools", "1"), ("httptools", "2"), ("h11", "1"), ("zttp", "1")]
+    )
+    def test_closes_an_idle_connection_after_the_time_of_the_setting(
+        self, tmp_path: Path, database_url: str, parser: str, workers: str
+    ) -> None:
+        settings = local(DATABASE_URL=database_url, HTTP_PARSER=parser, WEB_CONCURRENCY=workers)
+        with server(tmp_path, program=SERVE, **settings, KEEP_ALIVE_TIMEOUT="1") as running:
+            running.wait_until_it_serves()
+            port = int(settings["PORT"])
+            with socket.create_connection(("127.0.0.1", port), PATIENCE) as connection:
+                connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                answer = HTTPResponse(connection)
+                answer.begin()
+                assert answer.read() == b'{"status":"ok"}'
+                asked = time.monotonic()
+
+                assert connection.recv(1) == b""
+
+                assert time.monotonic() - asked > 0.9
+            assert running.stop() == 0
+
     @pytest.mark.requirement("FR-104")
     @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="there is no IPv6 here")
     @pytest.mark.parametrize("workers", ["1", "2"])
@@ -291,6 +317,94 @@ class TestKillMinusNine:
             again.wait_until_it_serves()
 
             assert titles(again, "alice") >= writer.answered
+
+
+class TestWorkers:
+    @pytest.mark.requirement("FR-107")
+    def test_that_are_killed_are_replaced(self, tmp_path: Path, database_url: str) -> None:
+        settings = local(DATABASE_URL=database_url, WEB_CONCURRENCY="2")
+        with server(tmp_path, program=SERVE, **settings) as running:
+            running.wait_until_it_serves()
+            wait_until(lambda: len(workers_of(running)) == 2)
+            first = workers_of(running)
+            for worker in first:
+                worker.kill()
+                worker.wait(PATIENCE)
+
+            wait_until(lambda: len({*workers_of(running)} - {*first}) == 2)
+            running.wait_until_it_serves()
+            assert copied_from_banner(running).status_code == 201
+            assert running.stop() == 0
+
+            running.wait_until_nothing_is_left()
+
+
+def workers_of(running: Server) -> list[psutil.Process]:
+    """The processes that serve."""
+    found = []
+    for child in running.process.children():
+        with suppress(psutil.NoSuchProcess):  # one that has just been killed
+            if any("spawn_main" in part for part in child.cmdline()):
+                found.append(child)
+    return found
+
+
+class TestASignalUnderLoad:
+    @pytest.mark.requirement("FR-107")
+    @pytest.mark.parametrize(
+        ("how", "workers"),
+        [
+            (signal.SIGTERM, "1"),
+            (signal.SIGTERM, "2"),
+            (signal.SIGINT, "1"),
+            (signal.SIGHUP, "2"),
+        ],
+    )
+    def test_lets_the_requests_finish_that_have_begun(
+        self, tmp_path: Path, database_url: str, workers: str, how: signal.Signals
+    ) -> None:
+        settings = local(DATABASE_URL=database_url, WEB_CONCURRENCY=workers)
+        with (
+            server(tmp_path, program=SERVE, **settings) as running,
+            psycopg.connect(database_url) as blocker,
+            ThreadPoolExecutor() as threads,
+        ):
+            running.wait_until_it_serves()
+            blocker.execute("LOCK TABLE tasks IN EXCLUSIVE MODE")
+            url = running.url + tasks_of("alice")
+            answers = [
+                threads.submit(httpx.post, url, json={"title": "x"}, timeout=PATIENCE)
+                for _ in range(4)
+            ]
+            wait_until(lambda: waiting(database_url) == len(answers))
+            running.process.send_signal(how)
+            wait_until(lambda: is_closed(int(settings["PORT"])))
+            assert not any(answer.done() for answer in answers)
+            blocker.rollback()
+
+            assert [answer.result().status_code for answer in answers] == [201] * len(answers)
+            assert running.wait() == 0
+            running.wait_until_nothing_is_left()
+            assert "Traceback" not in running.err
+
+
+def waiting(url: str) -> int:
+    """How many connections wait for a lock in the database."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        row = connection.execute(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        ).fetchone()
+        assert row is not None
+        return int(row[0])
+
+
+def is_closed(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 class TestTheEmbeddedDatabase:
@@ -535,6 +649,44 @@ def answers_of(running: Server, user: str) -> list[object]:
         )
         for answer in answers
     ]
+
+
+class TestAnUnsafeDatabase:
+    @pytest.mark.requirement("FR-106")
+    @pytest.mark.parametrize(
+        ("setting", "count"),
+        [
+            ("synchronous_commit = off", 1),
+            ("synchronous_commit = on", 0),
+            ("TimeZone = 'Asia/Tokyo'", 0),
+        ],
+    )
+    def test_is_told_of_in_one_line(
+        self, tmp_path: Path, database_url: str, setting: str, count: int
+    ) -> None:
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            connection.execute(
+                f"ALTER ROLE CURRENT_USER IN DATABASE {connection.info.dbname} SET {setting}"
+            )
+        settings = local(DATABASE_URL=database_url, LOG_LEVEL="warning")
+        with server(tmp_path, program=SERVE, **settings) as running:
+            running.wait_until_it_serves()
+            for _ in range(2):  # each time over a new connection
+                assert copied_from_banner(running).status_code == 201
+                end_connections(database_url)
+            assert running.stop() == 0
+
+            told = "synchronous_commit is off: a crash of the database can lose changes"
+            assert running.err.count(told) == len(running.err.splitlines()) == count
+
+
+def end_connections(url: str) -> None:
+    """End all other connections to the database."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
 
 
 class TestABadStart:

@@ -39,6 +39,7 @@ class TestTheEnvironment:
             "host": "127.0.0.1",
             "port": 8000,
             "web_concurrency": 1,
+            "keep_alive_timeout": 125,
             "http_parser": "httptools",
             "allowed_hosts": (),
             "cors_origins": (),
@@ -62,6 +63,7 @@ class TestTheEnvironment:
             ("HOST", "0.0.0.0", "0.0.0.0"),  # noqa: S104 — only read
             ("PORT", "9000", 9000),
             ("WEB_CONCURRENCY", "4", 4),
+            ("KEEP_ALIVE_TIMEOUT", "620", 620),
             ("HTTP_PARSER", "H11", "h11"),
             (
                 "ALLOWED_HOSTS",
@@ -134,7 +136,10 @@ class TestTheEnvironment:
             ("DATABASE_URL", "postgresql://alice:a@b/S3cret@localhost/db"),
             ("DATABASE_URL", "postgresql://alice:S3cret@one:1,two:2,three:/db?port=1,2"),
             ("DATABASE_URL", "   "),
+            ("DATABASE_URL", "postgresql://alice:S3cret\udcff@localhost/db"),
             ("DATABASE_URL_UNPOOLED", "https://alice:S3cret@localhost/db"),
+            ("KEEP_ALIVE_TIMEOUT", "0"),
+            ("KEEP_ALIVE_TIMEOUT", "3601"),
             ("HTTP_PARSER", "hyper"),
             ("ALLOWED_HOSTS", "https://api.example.com"),
             ("ALLOWED_HOSTS", "api.example.com:8000"),
@@ -156,8 +161,9 @@ class TestTheEnvironment:
         with pytest.raises(ValidationError) as refused:
             Settings()
 
-        ((place, _),) = faults(refused.value)
+        ((place, message),) = faults(refused.value)
         assert place == name.lower()
+        assert "codec" not in message
         assert "S3" not in str(refused.value)
         assert "cret" not in str(refused.value)
 
