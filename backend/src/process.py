@@ -3,7 +3,11 @@
 import gc
 import multiprocessing
 import signal
+import threading
 from asyncio import AbstractEventLoop, get_running_loop
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
 
 
 def tune_garbage_collector() -> None:
@@ -26,6 +30,37 @@ def stop_with_parent() -> None:
     if parent is not None:
         loop = get_running_loop()
         loop.add_reader(parent.sentinel, _stop, loop, parent.sentinel)
+
+
+@contextmanager
+def told_of_stop(callback: Callable[[], None]) -> Iterator[None]:
+    """Call back as soon as a signal tells the process to stop.
+
+    The server tells the application only when the last request has been answered, which may be
+    because of what the application does. Its own handlers stay in place: this one comes first.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are for the main thread
+        return
+    loop = get_running_loop()
+    before = {
+        number: handler
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if callable(handler := signal.getsignal(number))
+    }
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(callback)
+        before[signal.Signals(number)](number, frame)
+
+    for number in before:
+        signal.signal(number, on_signal)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _stop(loop: AbstractEventLoop, sentinel: int) -> None:
