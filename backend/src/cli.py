@@ -22,6 +22,7 @@ from src import __version__, logs, revisions
 from src.config import Settings
 from src.database import Effect, create_database, run
 from src.exceptions import DatabaseUnavailable
+from src.process import limit_unread_time
 from src.services.changes import RESTART_LISTS
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ def listener(settings: Settings) -> Iterator[socket]:
             settings.host, settings.port, type=SOCK_STREAM, flags=AI_PASSIVE
         )
         taken = create_server(address[:2], family=family, backlog=_BACKLOG)
+        limit_unread_time(taken)
     except OSError as error:
         reason, *_ = str(error.strerror).split(" (")
         give_up(

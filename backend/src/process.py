@@ -3,11 +3,17 @@
 import gc
 import multiprocessing
 import signal
+import socket
+import sys
 import threading
 from asyncio import AbstractEventLoop, get_running_loop
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Final
+
+UNREAD_TIMEOUT: Final = 30_000
+"""Milliseconds after which a client that reads nothing of its answer is disconnected."""
 
 
 def tune_garbage_collector() -> None:
@@ -30,6 +36,15 @@ def stop_with_parent() -> None:
     if parent is not None:
         loop = get_running_loop()
         loop.add_reader(parent.sentinel, _stop, loop, parent.sentinel)
+
+
+def limit_unread_time(listener: socket.socket) -> None:
+    """Let the system end connections to clients that do not read what is sent to them.
+
+    uvicorn would keep the answer for ever. The connections inherit this from the listening socket.
+    """
+    if sys.platform == "linux":  # pragma: no branch — other systems have no such option
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_TIMEOUT)
 
 
 @contextmanager
