@@ -54,13 +54,11 @@ def told_of_stop(callback: Callable[[], None]) -> Iterator[None]:
     The server tells the application only when the last request has been answered, which may be
     because of what the application does. Its own handlers stay in place: this one comes first.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals are for the main thread
-        return
     loop = get_running_loop()
+    is_main = threading.current_thread() is threading.main_thread()  # only it may set handlers
     before = {
         number: handler
-        for number in (signal.SIGINT, signal.SIGTERM)
+        for number in ((signal.SIGINT, signal.SIGTERM) if is_main else ())
         if callable(handler := signal.getsignal(number))
     }
 
