@@ -32,6 +32,7 @@ from src.config import Settings, connection_failure
 from src.database import Effect, create_database, run
 from src.env_file import EnvFileError
 from src.exceptions import DatabaseUnavailable
+from src.process import limit_unread_time
 from src.services.changes import RESTART_LISTS
 
 if TYPE_CHECKING:
@@ -180,6 +181,7 @@ def _listen(host: str, port: int, cleanup: ExitStack) -> list[socket]:
                 raise
             unavailable = error
         else:
+            limit_unread_time(listening)
             taken.append(cleanup.enter_context(listening))
     if unavailable is not None and not taken:
         raise unavailable

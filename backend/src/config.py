@@ -60,6 +60,7 @@ class Settings(EnvironmentSettings):
     http_parser: Literal["httptools", "h11", "zttp"] = "httptools"
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    body_timeout: Annotated[float, Field(gt=0, le=3600)] = 60
 
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
     log_format: Literal["text", "json"] = "text"

@@ -9,6 +9,7 @@ from fastapi_offline import FastAPIOffline
 
 from src import __version__, logs, process
 from src.api import health, openapi, problems
+from src.api.bodies import Bodies, BodyDeadlines
 from src.api.middleware import CORS, HTTPRules, RequestContext, UnexpectedErrors
 from src.api.v1 import batch, tasks
 from src.config import Settings
@@ -29,13 +30,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or Settings()
     logs.configure(settings)
     database = create_database(settings)
+    body_deadlines = BodyDeadlines(settings.body_timeout)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         process.tune_garbage_collector()
         process.stop_with_parent()
         try:
-            yield
+            with process.told_of_stop(body_deadlines.stop_soon):
+                yield
         finally:
             await database.engine.dispose()
 
@@ -67,4 +70,5 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         )
     app.add_middleware(HTTPRules, allowed_hosts=settings.allowed_hosts)
     app.add_middleware(RequestContext)
+    app.add_middleware(Bodies, deadlines=body_deadlines)
     return app

@@ -3,7 +3,17 @@
 import gc
 import multiprocessing
 import signal
+import socket
+import sys
+import threading
 from asyncio import AbstractEventLoop, get_running_loop
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Final
+
+UNREAD_TIMEOUT: Final = 30_000
+"""Milliseconds after which a client that reads nothing of its answer is disconnected."""
 
 
 def tune_garbage_collector() -> None:
@@ -26,6 +36,44 @@ def stop_with_parent() -> None:
     if parent is not None:
         loop = get_running_loop()
         loop.add_reader(parent.sentinel, _stop, loop, parent.sentinel)
+
+
+def limit_unread_time(listener: socket.socket) -> None:
+    """Let the system end connections to clients that do not read what is sent to them.
+
+    uvicorn would keep the answer for ever. The connections inherit this from the listening socket.
+    """
+    if sys.platform == "linux":  # pragma: no branch — other systems have no such option
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_TIMEOUT)
+
+
+@contextmanager
+def told_of_stop(callback: Callable[[], None]) -> Iterator[None]:
+    """Call back as soon as a signal tells the process to stop.
+
+    The server tells the application only when the last request has been answered, which may be
+    because of what the application does. Its own handlers stay in place: this one comes first.
+    """
+    loop = get_running_loop()
+    is_main = threading.current_thread() is threading.main_thread()  # only it may set handlers
+    before = {
+        number: handler
+        for number in ((signal.SIGINT, signal.SIGTERM) if is_main else ())
+        if callable(handler := signal.getsignal(number))
+    }
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(callback)
+        before[signal.Signals(number)](number, frame)
+
+    for number in before:
+        signal.signal(number, on_signal)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _stop(loop: AbstractEventLoop, sentinel: int) -> None:

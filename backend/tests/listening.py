@@ -15,11 +15,13 @@ from tests.processes import PATIENCE, wait_until
 
 @contextmanager
 def listening(
-    app: FastAPI, http: Literal["httptools", "h11", "zttp"] = "httptools"
+    app: FastAPI,
+    http: Literal["httptools", "h11", "zttp"] = "httptools",
+    listener: socket.socket | None = None,
 ) -> Iterator[str]:
     """Serve `app` on the loopback address from a thread of this process; give its base URL."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        host, port = listener.getsockname()
+    with listener or socket.create_server(("127.0.0.1", 0)) as taken:
+        host, port = taken.getsockname()
         url = f"http://{host}:{port}"
         server = uvicorn.Server(
             uvicorn.Config(
@@ -32,7 +34,7 @@ def listening(
                 server_header=False,
             )
         )
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [taken]})
         thread.start()
         try:
             wait_until(lambda: server.started or not thread.is_alive())

@@ -2,6 +2,7 @@
 the answer to an unexpected error. From the outside in, as `src.main` adds them.
 """
 
+import asyncio
 import logging
 import re
 import time
@@ -16,7 +17,8 @@ from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from src.api.problems import Kind, problem
+from src.api.bodies import has_body
+from src.api.problems import RETRY_AFTER, Kind, problem
 from src.logs import REQUEST_ID
 
 _SANE_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
@@ -97,7 +99,7 @@ class HTTPRules:
         hosts = [value for name, value in scope["headers"] if name == b"host"]
         headers = dict(scope["headers"])
         is_upgrade = b"upgrade" in headers or scope["method"] == "CONNECT"
-        if is_upgrade and _has_body(headers):  # first: no other answer may keep the connection open
+        if is_upgrade and has_body(headers):  # first: no other answer may keep the connection open
             refusal = problem(Kind.UPGRADE_NOT_SUPPORTED, headers={"Connection": "close"})
         elif len(hosts) != 1 or not _is_host_allowed(hosts[0], self.allowed_hosts):
             refusal = problem(Kind.INVALID_HOST)
@@ -128,7 +130,8 @@ class UnexpectedErrors:
     """Logs an unexpected error and answers it with a problem.
 
     Starlette's own handler stands outside all middleware: its answer would lack the request's id
-    and the CORS headers.
+    and the CORS headers. A request that the server cancels, because it stops and has waited long
+    enough, is answered as well: nobody knows whether its change was made.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -147,11 +150,18 @@ class UnexpectedErrors:
 
         try:
             await self.app(scope, receive, send_and_note)
-        except Exception:
+        except (Exception, asyncio.CancelledError) as error:
             if has_started:
                 raise  # half an answer has been sent: all that is left is to close the connection
-            log.exception("unexpected error")
-            await problem(Kind.INTERNAL_ERROR)(scope, receive, send)
+            if isinstance(error, Exception):
+                log.exception("unexpected error")
+                answer = problem(Kind.INTERNAL_ERROR)
+            else:
+                log.warning("the server stops before a request is finished")
+                is_read = scope["method"] == "GET"
+                kind = Kind.DATABASE_UNAVAILABLE if is_read else Kind.OUTCOME_UNKNOWN
+                answer = problem(kind, headers={"Retry-After": RETRY_AFTER})
+            await answer(scope, receive, send)
 
 
 def _request_id(headers: list[tuple[bytes, bytes]]) -> str:
@@ -159,10 +169,6 @@ def _request_id(headers: list[tuple[bytes, bytes]]) -> str:
         if name == b"x-request-id" and _SANE_REQUEST_ID.fullmatch(value):
             return str(value.decode())
     return str(uuid4())
-
-
-def _has_body(headers: dict[bytes, bytes]) -> bool:
-    return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
 
 
 @lru_cache(maxsize=256)

@@ -104,7 +104,12 @@ SUMMARY_READ: Final[Responses] = {
 HEALTHY: Final[Responses] = {200: {"description": "The server is alive."}}
 READY: Final[Responses] = {200: {"description": "The server is ready for requests."}}
 
-BODY: Final = (Kind.INVALID_JSON, Kind.BODY_TOO_LARGE, Kind.UNSUPPORTED_MEDIA_TYPE)
+BODY: Final = (
+    Kind.INVALID_JSON,
+    Kind.REQUEST_TIMEOUT,
+    Kind.BODY_TOO_LARGE,
+    Kind.UNSUPPORTED_MEDIA_TYPE,
+)
 """The problems of every route that reads a body."""
 
 _PROBLEM_HEADERS: Final = {

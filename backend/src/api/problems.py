@@ -71,6 +71,11 @@ class Kind(Enum):
     )
     ROUTE_NOT_FOUND = (404, "Route not found", "See /docs for the routes of this API.")
     TASK_NOT_FOUND = (404, "Task not found", "This user has no task with this id.")
+    REQUEST_TIMEOUT = (
+        408,
+        "Request timeout",
+        "The body did not arrive in time. Nothing was changed: send the request again.",
+    )
     BATCH_FAILED = (
         409,
         "Batch failed",

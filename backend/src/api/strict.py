@@ -69,11 +69,13 @@ class StrictRequest(Request):
     async def body(self) -> bytes:
         """Read the body. Refuse it if it is too large or has no JSON content type."""
         if not hasattr(self, "_body"):
+            if int(self.headers.get("content-length", 0)) > self.body_max_bytes:
+                raise RefusedRequest(Kind.BODY_TOO_LARGE)
             chunks = bytearray()
             async for chunk in self.stream():
                 chunks += chunk
-                if len(chunks) > self.body_max_bytes:  # nobody will read the rest
-                    raise RefusedRequest(Kind.BODY_TOO_LARGE, headers={"Connection": "close"})
+                if len(chunks) > self.body_max_bytes:
+                    raise RefusedRequest(Kind.BODY_TOO_LARGE)
             if chunks:
                 self._require_plain_json()
             self._body = bytes(chunks)

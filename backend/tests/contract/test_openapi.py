@@ -147,6 +147,7 @@ class TestOperation:
             "invalid_request": True,
             "internal_error": True,
             "invalid_json": "requestBody" in operation,
+            "request_timeout": "requestBody" in operation,
             "body_too_large": "requestBody" in operation,
             "unsupported_media_type": "requestBody" in operation,
             "task_not_found": "task_id" in parameters(operation, "path"),

@@ -43,6 +43,7 @@ class TestTheEnvironment:
             "http_parser": "httptools",
             "allowed_hosts": (),
             "cors_origins": (),
+            "body_timeout": 60,
             "log_level": "info",
             "log_format": "text",
             "db_pool_size": 8,

@@ -1,5 +1,7 @@
 """What surrounds every request, without an application inside."""
 
+import asyncio
+import json
 from typing import Final
 
 import pytest
@@ -40,3 +42,32 @@ class TestAnUnexpectedError:
             await UnexpectedErrors(breaks_off)(SCOPE, nothing_to_receive, send)
 
         assert [message["type"] for message in sent] == ["http.response.start"]
+
+
+async def waits(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    """Wait for something that never comes."""
+    await asyncio.get_running_loop().create_future()
+
+
+class TestACancelledRequest:
+    @pytest.mark.requirement("FR-119")
+    @pytest.mark.parametrize(
+        ("method", "code"), [("GET", "database_unavailable"), ("POST", "outcome_unknown")]
+    )
+    async def test_is_answered(self, method: str, code: str) -> None:
+        sent: list[Message] = []
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        app = UnexpectedErrors(waits)
+        request = asyncio.create_task(app({**SCOPE, "method": method}, nothing_to_receive, send))
+        await asyncio.sleep(0)  # let it begin
+
+        request.cancel()
+        await request
+
+        head, body = sent
+        assert head["status"] == 503
+        assert (b"retry-after", b"1") in head["headers"]
+        assert json.loads(body["body"])["code"] == code

@@ -1,0 +1,36 @@
+"""Bodies, without an application inside."""
+
+import asyncio
+from typing import Final
+
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+
+from src.api.bodies import Bodies, BodyDeadlines
+
+pytestmark = pytest.mark.anyio
+
+SCOPE: Final[Scope] = {"type": "http", "method": "POST", "headers": [(b"content-length", b"2")]}
+
+
+@pytest.mark.requirement("FR-116")
+async def test_what_comes_after_the_body_has_no_deadline() -> None:
+    """A streamed answer waits for it, to notice that the client has hung up."""
+    received: list[Message] = []
+    coming: asyncio.Queue[Message] = asyncio.Queue()
+    coming.put_nowait({"type": "http.request", "body": b"{}", "more_body": False})
+
+    async def listens(_scope: Scope, receive: Receive, _send: Send) -> None:
+        received.extend([await receive(), await receive()])
+
+    async def nothing_to_send(_: Message) -> None:
+        raise AssertionError("nobody answers")
+
+    app = Bodies(listens, BodyDeadlines(timeout=0))
+    request = asyncio.create_task(app(SCOPE, coming.get, nothing_to_send))
+    for _ in range(10):  # a deadline would have passed by then
+        await asyncio.sleep(0)
+    coming.put_nowait({"type": "http.disconnect"})
+    await request
+
+    assert [message["type"] for message in received] == ["http.request", "http.disconnect"]
