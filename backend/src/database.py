@@ -22,6 +22,7 @@ from typing import Any, Final, NamedTuple, cast
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
+from psycopg.sql import SQL, Composed, Literal
 from sqlalchemy import Connection, Executable, Row, event
 from sqlalchemy.engine import ExceptionContext, ExecutionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -56,13 +57,13 @@ _CONNECTION_DEFAULTS: Final = {
     "keepalives_count": 3,
     "tcp_user_timeout": 5000,  # ms that sent data may stay unacknowledged
 }
-# The driver reads dates in ISO form only. Poolers keep track of both settings, as of the encoding.
-_OPENING: Final = """
-    SELECT pg_backend_pid(),
-           set_config('datestyle', 'ISO', false),
-           set_config('timezone', 'UTC', false),
-           current_setting('synchronous_commit')
-"""
+TIME_LIMITS: Final = {
+    "statement_timeout": "5s",
+    "lock_timeout": "3s",
+    "idle_in_transaction_session_timeout": "10s",
+}
+"""What a connection gets whose role has no limits. The first migration gives its own role these."""
+
 _PREPARE_THRESHOLD: Final = 5  # psycopg's default: prepare a statement when it runs the sixth time
 
 _NOT_EXECUTED: Final = frozenset(
@@ -94,6 +95,9 @@ _HAS_WRITTEN: Final = "has written"
 _AUTOCOMMIT: Final = "autocommit"
 """The connection that a session uses in autocommit."""
 _LOCKS: Final = (" FOR UPDATE", " FOR SHARE", " FOR NO KEY UPDATE", " FOR KEY SHARE")
+
+log = logging.getLogger(__name__)
+
 
 log = logging.getLogger(__name__)
 
@@ -363,12 +367,33 @@ def create_database(settings: Settings) -> Database:
     )
 
 
+def _opening(backend_pid: int) -> Composed:
+    """Give the statement that a new connection begins with.
+
+    The driver reads dates in ISO form only. Poolers keep track of both settings, as of the
+    encoding. They do not keep track of time limits, which would then hold for other clients, too:
+    only a direct connection, whose process id libpq knows, gets those that are missing.
+    """
+    limits = (
+        SQL(
+            "CASE WHEN current_setting({name}) <> '0' THEN current_setting({name})"
+            " WHEN pg_backend_pid() = {pid} THEN set_config({name}, {limit}, false) END"
+        ).format(name=Literal(name), limit=Literal(limit), pid=Literal(backend_pid))
+        for name, limit in TIME_LIMITS.items()
+    )
+    return SQL(
+        "SELECT pg_backend_pid(), set_config('datestyle', 'ISO', false),"
+        " set_config('timezone', 'UTC', false), current_user,"
+        " current_setting('synchronous_commit'), {limits}"
+    ).format(limits=SQL(", ").join(limits))
+
+
 async def _open(connection: psycopg.AsyncConnection[Any]) -> int:
     """Prepare a new connection; return the process id that the server itself reports."""
     timer = get_running_loop().call_later(STATEMENT_TIMEOUT, _shut_down, connection)
     try:
-        cursor = await connection.execute(_OPENING)
-        (backend_pid, *_, synchronous_commit), *_ = await cursor.fetchall()
+        cursor = await connection.execute(_opening(connection.info.backend_pid))
+        ((backend_pid, _, _, role, synchronous_commit, *limits),) = await cursor.fetchall()
     except BaseException:
         await connection.close()
         raise
@@ -376,6 +401,9 @@ async def _open(connection: psycopg.AsyncConnection[Any]) -> int:
         timer.cancel()
     if synchronous_commit == "off":
         _warn_of_lost_changes()
+    for name, limit in zip(TIME_LIMITS, limits, strict=True):
+        if limit is None:
+            _note_missing_limit(connection.info.dbname, role, name)
     return int(backend_pid)
 
 
@@ -385,6 +413,20 @@ def _warn_of_lost_changes() -> None:
     log.warning(
         "synchronous_commit is off: a crash of the database can lose changes that were answered"
         " with 2xx; turn it on for the role or the database"
+    )
+
+
+@cache
+def _note_missing_limit(database: str, role: str, name: str) -> None:
+    """Log it once."""
+    log.warning(
+        "the role %s has no %s, so a statement that is given up may still be executed later; as the"
+        " role: ALTER ROLE CURRENT_USER IN DATABASE %s SET %s = '%s'",
+        role,
+        name,
+        database,
+        name,
+        TIME_LIMITS[name],
     )
 
 

@@ -6,6 +6,7 @@ It shares nothing with the code under test: days come from `zoneinfo`, not from 
 from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
+from unicodedata import normalize
 from zoneinfo import ZoneInfo
 
 import psycopg
@@ -110,7 +111,9 @@ def matches(task: Row, query: dict[str, Any], now: datetime) -> bool:
         "priority": lambda values: task["priority"] in values,
         "tag": lambda values: set(values) <= set(task["tags"]),
         "q": lambda text: any(
-            text.lower() in (task[field] or "").lower() for field in ("title", "description")
+            form.lower() in (task[field] or "").lower()
+            for form in (text, normalize("NFC", text), normalize("NFD", text))
+            for field in ("title", "description")
         ),
         "due": lambda state: is_due(task, state, zone, now),
         "due_before": lambda end: is_due_before(task, end, zone) is True,

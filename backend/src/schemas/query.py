@@ -264,8 +264,9 @@ class TaskListQuery(TaskSummaryQuery):
         ]
         | None,
         Field(
-            description="Tasks whose title or description contains this text, ignoring case. `%`"
-            " and `_` are ordinary characters.",
+            description="Tasks whose title or description contains this text, ignoring case and"
+            " whether accented letters are composed (NFC) or decomposed (NFD). `%` and `_` are"
+            " ordinary characters.",
             examples=["milk"],
         ),
     ] = None

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
+from unicodedata import normalize
 
 from sqlalchemy import (
     ARRAY,
@@ -133,9 +134,25 @@ def _value(name: str, type_: Any) -> ColumnElement[Any]:  # noqa: ANN401 — any
     return bindparam(name, type_=type_)
 
 
-def _contains(column: ColumnElement[str]) -> ColumnElement[bool]:
+def _forms_of(text: str) -> list[str]:
+    """Give the text as it was sent, composed (NFC) and decomposed (NFD): each form once.
+
+    `é` is stored as one code point or two, as it was typed. To normalize each task instead would
+    make a search about ten times slower.
+    """
+    return list(dict.fromkeys((text, normalize("NFC", text), normalize("NFD", text))))
+
+
+def _contains(count: int) -> ColumnElement[bool]:
+    """Match the tasks that contain one of so many forms of a text."""
     # Not LIKE: in a plain search for a substring, % and _ mean themselves.
-    return func.strpos(func.lower(column), _once(func.lower(_value("q", Text())))) > 0
+    return or_(
+        *(
+            func.strpos(func.lower(column), _once(func.lower(_value(f"q_{form}", Text())))) > 0
+            for column in (tasks.c.title, tasks.c.description)
+            for form in range(count)
+        )
+    )
 
 
 _FILTERS: Final[dict[str, ColumnElement[bool]]] = {
@@ -143,7 +160,9 @@ _FILTERS: Final[dict[str, ColumnElement[bool]]] = {
     "priority": tasks.c.priority
     == any_(cast(_value("priority", ARRAY(Text)), ARRAY(TASK_PRIORITY))),
     "tag": tasks.c.tags.op("@>", is_comparison=True)(_value("tag", ARRAY(Text))),
-    "q": or_(_contains(tasks.c.title), _contains(tasks.c.description)),
+    "q=1": _contains(1),
+    "q=2": _contains(2),
+    "q=3": _contains(3),
     "due=overdue": is_overdue,
     "due=today": due_day == today,
     "due=upcoming": due_day > today,
@@ -163,17 +182,20 @@ _FILTERS: Final[dict[str, ColumnElement[bool]]] = {
     "updated_after": tasks.c.updated_at >= _value("updated_after", INSTANT),
 }
 """The condition of each filter, by the name of its field; where the condition depends on the value
-(`due`) or its type (a day or an instant), by the name and that."""
+(`due`), its type (a day or an instant) or its number of forms (`q`), by the name and that."""
 
 
 def _filters_of(query: TaskListQuery) -> dict[str, Any]:
     """Give the values of the filters that the query has, by their keys in `_FILTERS`."""
-    filters = {}
+    filters: dict[str, Any] = {}
     for name in dict.fromkeys(key.partition("=")[0] for key in _FILTERS):
         value = getattr(query, name)
         if value is None:
             continue
-        if name == "due":
+        if name == "q":
+            forms = _forms_of(value)
+            filters[f"q={len(forms)}"] = forms
+        elif name == "due":
             filters[f"due={value}"] = value
         elif isinstance(value, date) and name in ("due_before", "due_after"):
             filters[f"{name}={type(value).__name__}"] = value
@@ -325,6 +347,7 @@ def list_tasks(
         "versions": [] if query.depends_on_time else list(seen),
         **time_parameters(now, query.tz),
         **{key.partition("=")[0]: value for key, value in filters.items()},
+        **{f"q_{form}": text for form, text in enumerate(_forms_of(query.q or ""))},
         **{f"after_{position}": key for position, key in enumerate(keys or ())},
     }
     return statement, parameters

@@ -75,6 +75,21 @@ class Administrator:
         """Make all writers of this user wait."""
         self._holder.execute("SELECT FROM task_lists WHERE user_id = %s FOR UPDATE", [user])
 
+    def locks_all_tables(self) -> None:
+        self._holder.execute("LOCK tasks, task_lists, task_tombstones IN ACCESS EXCLUSIVE MODE")
+
+    def fills_the_disk(self) -> None:
+        """Make all changes of tasks fail as they do when the disk is full."""
+        self._connection.execute(
+            "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            " RAISE EXCEPTION USING ERRCODE = 'disk_full', MESSAGE = 'No space left on device';"
+            " END $$"
+        )
+        self._connection.execute(
+            "CREATE TRIGGER fail BEFORE INSERT OR UPDATE OR DELETE ON tasks"
+            " FOR EACH STATEMENT EXECUTE FUNCTION fail()"
+        )
+
     def unlocks(self) -> None:
         self._holder.commit()
 
@@ -381,6 +396,43 @@ class TestADatabaseThatIsDown:
             await is_at_rest(app)
 
 
+class TestAnOutageUnderLoad:
+    @pytest.mark.requirement("FR-141")
+    @pytest.mark.parametrize("kind", ["refuses", "hangs"])
+    async def test_ends_for_all_clients_when_the_database_is_back(
+        self, wire: Wire, user: str, kind: str
+    ) -> None:
+        """They go on sending all the time, so a queue has built up."""
+        async with serving(wire.url) as (app, client):
+            await create(client, user)
+            refused, is_over = 0, False
+
+            async def use(name: str) -> None:
+                """Send requests until the outage is over, and one has succeeded since."""
+                nonlocal refused
+                while True:
+                    was_over = is_over
+                    answer = await client.get(tasks_of(name))
+                    if was_over and answer.is_success:
+                        return
+                    refused += is_unavailable(answer)
+
+            clients = asyncio.gather(*(use(f"{user}-{number}") for number in range(100)))
+            if kind == "refuses":
+                await wire.refuse()
+                await until(lambda: refused >= 300)
+                await wire.listen()
+            else:
+                wire.hold()
+                await until(lambda: refused >= 300)
+                wire.release()
+            is_over = True
+
+            async with asyncio.timeout(PATIENCE):
+                await clients
+            await is_at_rest(app)
+
+
 class TestADatabaseThatLacksSomething:
     @pytest.mark.requirement("FR-132")
     @pytest.mark.parametrize(
@@ -581,6 +633,61 @@ class TestADatabaseThatIsSlow:
             administrator.unlocks()
             assert (await rename(client, task)).status_code == 200
             await is_at_rest(app)
+
+
+class TestTablesThatAreLocked:
+    @pytest.mark.requirement("FR-141")
+    async def test_cost_every_request_a_503_and_the_server_nothing(
+        self, database_url: str, administrator: Administrator, user: str
+    ) -> None:
+        async with serving(database_url) as (app, client):
+            users = [f"{user}-{number}" for number in range(50)]
+            created = [await create(client, name) for name in users]
+            administrator.locks_all_tables()
+
+            async def alive() -> int:
+                probes = 0
+                while not requests.done():
+                    assert (await client.get("/health")).status_code == 200
+                    probes += 1
+                    await asyncio.sleep(0)  # such a request waits for nothing by itself
+                return probes
+
+            requests = asyncio.gather(
+                *(client.get(path_of(task)) for task in created),
+                *(rename(client, task) for task in created),
+                *(client.get(tasks_of(name)) for name in users),
+            )
+            assert await alive() > 0
+            answers = await requests
+            assert all(map(is_unavailable, answers))
+            await is_at_rest(app)
+            administrator.unlocks()
+
+            renamed = await asyncio.gather(*(rename(client, task) for task in created[:8]))
+            assert {answer.status_code for answer in renamed} == {200}
+            left = await asyncio.gather(*(client.get(path_of(task)) for task in created[8:16]))
+            assert [answer.json() for answer in left] == created[8:16]
+
+
+class TestADatabaseWhoseDiskIsFull:
+    @pytest.mark.requirement("FR-141")
+    async def test_takes_no_writes_and_is_read(
+        self,
+        database_url: str,
+        administrator: Administrator,
+        user: str,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        async with serving(database_url) as (_, client):
+            task = await create(client, user)
+            administrator.fills_the_disk()
+
+            for answer in (await rename(client, task), await client.delete(path_of(task))):
+                assert is_unavailable(answer)
+            assert (await client.get(path_of(task))).json() == task
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.endswith(": database unavailable: No space left on device")
 
 
 class TestAFullPool:

@@ -71,6 +71,24 @@ class TestFilters:
         assert await titles(client, user, q="ärg") == ["ÄRGER"]
         assert await titles(client, user, q="OFF") == ["z", "50 off", "50% off"]
 
+    @pytest.mark.requirement("FR-047", "FR-139")
+    async def test_a_search_finds_a_word_however_its_accents_are_written(
+        self, client: httpx.AsyncClient, user: str
+    ) -> None:
+        composed, decomposed = "Caf\u00e9 \u1ec7", "Cafe\u0301 e\u0323\u0302"
+        await create(client, user, title=composed)
+        await create(client, user, title=decomposed)
+        await create(client, user, title="z", description=f"at the {decomposed.upper()}")
+        await create(client, user, title="Cafe e", description="without accents")
+
+        for text in (composed, decomposed, composed.lower(), decomposed.upper(), "f\u00e9 \u1ec7"):
+            assert await titles(client, user, q=text) == ["z", decomposed, composed]
+        # A sign that both forms replace by another one is found as it is.
+        await create(client, user, title="10 \u212b")
+        assert await titles(client, user, q="\u212b") == ["10 \u212b"]
+        await create(client, user, title="\u00c5")
+        assert await titles(client, user, q="\u212b") == ["\u00c5", "10 \u212b"]
+
     @pytest.mark.requirement("FR-047")
     async def test_several_tags_must_all_be_there_and_one_priority_is_enough(
         self, client: httpx.AsyncClient, user: str, other_user: str

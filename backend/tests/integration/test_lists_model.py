@@ -41,12 +41,32 @@ TITLES: Final = [
     "b\\a",
     "é",
     "É",
+    "e\u0301",
+    "\u212b",
     "ß",
     "日本",
     "z🥛",
     "zz",
 ]
-TEXTS: Final = ["a", "%", "_", "\\", "É", "é", "0%", "日", "🥛", "ZZ", "off", "x y", "nowhere", "'"]
+TEXTS: Final = [
+    "a",
+    "%",
+    "_",
+    "\\",
+    "É",
+    "é",
+    "e\u0301",
+    "\u212b",
+    "å",
+    "0%",
+    "日",
+    "🥛",
+    "ZZ",
+    "off",
+    "x y",
+    "nowhere",
+    "'",
+]
 TAGS: Final = ["home", "Home", "a b", "%", "日本", "{x}", '"']
 ZONES: Final = ["UTC", "Europe/Berlin", "America/St_Johns", "Pacific/Kiritimati", "Asia/Kathmandu"]
 MOMENT: Final = datetime(2026, 3, 29, 1, tzinfo=UTC)  # when the clocks change in Berlin

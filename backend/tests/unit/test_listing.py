@@ -14,6 +14,8 @@ _LITERAL, _ = get_args(FIELDS["due"].annotation)
 # Values that differ in the condition they need: one is enough, where nothing else is said here.
 VALUES: Final[dict[str, list[str]]] = {
     **{name: [str(field.examples[0]).lower()] for name, field in FIELDS.items() if field.examples},
+    # Without accents; with one, composed; and as a sign that both forms replace by another one.
+    "q": ["milk", "caf\u00e9", "\u212b"],
     "due": list(get_args(_LITERAL)),
     "due_before": ["2026-03-01", "2026-03-01T09:30:00Z"],
     "due_after": ["2026-03-01", "2026-03-01T09:30:00Z"],
