@@ -84,6 +84,21 @@ class Node:
         self._process.wait()  # until then, its process id is taken
         wait_until(lambda: not any(map(lives, family)))
 
+    @contextmanager
+    def frozen_backend(self) -> Iterator[None]:
+        """Stop one of the processes that serve the application, with SIGSTOP."""
+        with psycopg.connect(self.url) as connection:
+            found = connection.execute(
+                "SELECT pid FROM pg_stat_activity WHERE application_name = 'task-api' LIMIT 1"
+            ).fetchone()
+        assert found is not None
+        backend = psutil.Process(found[0])
+        backend.suspend()
+        try:
+            yield
+        finally:
+            backend.resume()
+
     def promote(self) -> None:
         """Make a standby the primary, and wait until it is."""
         with psycopg.connect(self.url, autocommit=True) as connection:
