@@ -123,7 +123,7 @@ class Server:
 
     def wait_until_nothing_is_left(self) -> None:
         """Wait for the end of all processes that it had, or that work on its data."""
-        wait_until(lambda: not any(map(_lives, self.family)) and not self._database_processes())
+        wait_until(lambda: not any(map(lives, self.family)) and not self._database_processes())
 
     def _database_processes(self) -> list[psutil.Process]:
         mark = f"directory={self.directory / 'data'}"
@@ -149,10 +149,10 @@ def server(
             if member.is_running():
                 member.kill()
         process.wait()
-        wait_until(lambda: not any(map(_lives, running.family)))
+        wait_until(lambda: not any(map(lives, running.family)))
 
 
-def _lives(process: psutil.Process) -> bool:
+def lives(process: psutil.Process) -> bool:
     """Whether it runs: one that waits to be buried, perhaps for ever in a container, does not."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE

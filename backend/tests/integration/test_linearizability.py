@@ -203,7 +203,7 @@ class TestOneTask:
             made: list[Fault | None] = []
 
             def break_off() -> None:
-                made.append(random.choice([*Fault, None]))
+                made.append(random.choice([Fault.LOST, Fault.SWALLOWED, Fault.TERMINATED, None]))
                 if made[-1] is not None:
                     wire.faults.append(made[-1])  # of the next statement
                 elif wire.connections:
