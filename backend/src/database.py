@@ -99,9 +99,6 @@ _LOCKS: Final = (" FOR UPDATE", " FOR SHARE", " FOR NO KEY UPDATE", " FOR KEY SH
 log = logging.getLogger(__name__)
 
 
-log = logging.getLogger(__name__)
-
-
 class Effect(Enum):
     """What happens if a statement is executed twice."""
 
