@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from src import process
-from src.cli import listener
+from src.cli import listeners
 from src.main import create_app
 from tests.builders import path_of, tasks_of
 from tests.conftest import make_settings
@@ -64,7 +64,7 @@ class TestAClientThatNeverReads:
         monkeypatch.setattr(process, "UNREAD_TIMEOUT", 500)
         settings = make_settings(shared_database_url, log_level="critical", port=0)
         app = create_app(settings)
-        with listener(settings) as taken, listening(app, listener=taken) as url:
+        with listeners(settings) as (taken,), listening(app, listener=taken) as url:
             fill_list(url, user)
             with connected(url) as connection:
                 connection.sendall(GET.format(f"{tasks_of(user)}?limit=1000").encode())
@@ -75,7 +75,7 @@ class TestAClientThatNeverReads:
 
     def test_has_half_a_minute(self, shared_database_url: str) -> None:
         with (
-            listener(make_settings(shared_database_url, port=0)) as taken,
+            listeners(make_settings(shared_database_url, port=0)) as (taken,),
             socket.create_connection(taken.getsockname()),
         ):
             accepted, _ = taken.accept()
