@@ -34,11 +34,16 @@ _ELSEWHERE: Final = {
     "test_state_machine.py": "takes minutes",
     "test_pooler.py": "has its own pooler",
 }
+_IN_PARTITIONS: Final = {
+    "test_list_tasks.py::TestListVersion::test_a_client_that_has_this_list_makes_the_database_read"
+    "_no_task": "reads the plan of a table that is not partitioned",
+    "test_move_task.py::TestSortByPosition::test_a_page_is_read_from_the_index": "the same",
+}
 _THROUGH_A_POOLER: Final = {
     "test_database.py": "looks at the connections, which are the pooler's",
 }
 _DESELECTED: Final[dict[str, dict[str, str]]] = {
-    PARTITIONED: _ELSEWHERE,
+    PARTITIONED: _ELSEWHERE | _IN_PARTITIONS,
     **dict.fromkeys(POOLED, _ELSEWHERE | _THROUGH_A_POOLER),
 }
 """By variant: what it leaves out of tests/integration, by the beginning of the id, and why."""

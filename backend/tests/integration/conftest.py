@@ -21,6 +21,8 @@ def variant_pooler(
         return
     make_database: Callable[[], str] = request.getfixturevalue("make_empty_database")
     url, directory = make_database(), tmp_path_factory.mktemp("pgbouncer")
-    with pooler(url, directory, server_connections=connections) as running:
-        with variants.through(url, running.url_of):
-            yield
+    with (
+        pooler(url, directory, server_connections=connections) as running,
+        variants.through(url, running.url_of),
+    ):
+        yield
