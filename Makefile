@@ -24,6 +24,8 @@ test: $(VENV)/.dev ## Run all tests against a real PostgreSQL
 
 chaos: $(VENV)/.dev ## Run the long tests: kills, failovers, locks, other ways to run the database
 	cd backend && $(BIN)/python -m pytest -m chaos
+	cd backend && for variant in partitioned pooled-1 pooled-3; do \
+	  $(BIN)/python -m pytest tests/integration --variant=$$variant || exit 1; done
 
 check: $(VENV)/.dev lint types ## Run every gate: format, lint, types, imports, tests with coverage
 	cd backend && $(BIN)/python -m pytest --cov --cov-report=term

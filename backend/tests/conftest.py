@@ -26,6 +26,7 @@ from src import revisions
 from src.api.deps import get_now
 from src.config import Settings
 from src.main import create_app
+from tests import variants
 from tests.answers import check_answer
 from tests.scoping import unscoped_tables
 
@@ -45,7 +46,6 @@ if _GIVEN_SERVER is None:
 _RUN: Final = uuid4().hex
 # The app and its migrations run as this role, which owns its databases and is no superuser.
 ROLE: Final = f"test_{_RUN}"
-
 # Hypothesis draws new examples each time. With CI=true they are always the same, so that a red run
 # is about the change. `--hypothesis-profile=thorough` draws many more, and new ones in CI, too.
 settings.register_profile("usual", database=None, deadline=None)
@@ -68,8 +68,13 @@ def pytest_report_header() -> str:
     return f"PostgreSQL: {version}, given by TEST_DATABASE_URL"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    variants.add_option(parser)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let the many examples of the profile take the time that they take."""
+    """Leave out what the variant cannot have; let many examples take the time that they take."""
+    variants.deselect(config, items)
     if config.getoption("--hypothesis-profile") == "thorough":
         for item in items:
             item.add_marker(pytest.mark.timeout(0))
@@ -131,11 +136,15 @@ def make_empty_database(copy_database: Callable[[str], str]) -> Callable[[], str
 
 @pytest.fixture(scope="session")
 def make_database(
-    copy_database: Callable[[str], str], make_empty_database: Callable[[], str]
+    copy_database: Callable[[str], str],
+    make_empty_database: Callable[[], str],
+    pytestconfig: pytest.Config,
 ) -> Callable[[], str]:
     """Make a migrated, empty database; give its URL."""
     template = make_empty_database()
     revisions.upgrade(template)
+    if pytestconfig.getoption("--variant") == variants.PARTITIONED:
+        variants.partition(template)
     name = urlsplit(template).path[1:]
     return lambda: copy_database(name)
 
@@ -227,4 +236,5 @@ def every_statement_is_scoped(request: pytest.FixtureRequest) -> Iterator[None]:
 
 def make_settings(database_url: str, **settings: Any) -> Settings:
     """Settings for a test: the given ones, else the defaults; nothing from the environment."""
-    return Settings(database_url=SecretStr(database_url), **{"log_level": "warning", **settings})
+    url = SecretStr(variants.url_for_app(database_url))
+    return Settings(database_url=url, **{"log_level": "warning", **settings})
