@@ -35,6 +35,9 @@ POSITION_WHOLE_DIGITS: Final = 16
 POSITION_DECIMALS: Final = 40
 """Digits of a position after the point, at most."""
 
+POSITION_MAX_LENGTH: Final = POSITION_WHOLE_DIGITS + 1 + POSITION_DECIMALS
+"""Characters of a position, with the point."""
+
 POSITION_PATTERN: Final = (
     rf"^[0-9]{{{POSITION_WHOLE_DIGITS}}}(\.[0-9]{{0,{POSITION_DECIMALS - 1}}}[1-9])?$"
 )

@@ -28,7 +28,6 @@ from sqlalchemy import (
     cast,
     exists,
     func,
-    literal_column,
     not_,
     null,
     or_,
@@ -40,14 +39,16 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.selectable import LateralFromClause
 
-from src.models.limits import POSITION_DECIMALS, POSITION_WHOLE_DIGITS
+from src.models.limits import POSITION_DECIMALS, POSITION_MAX_LENGTH, POSITION_WHOLE_DIGITS
 from src.schemas.task import Place
 from src.services.statements import (
+    LAST_WHOLE,
     LIMIT,
     SEEN,
     TASK,
     USER,
     columns_of,
+    constant,
     next_version,
     target_of,
     tasks,
@@ -96,7 +97,13 @@ def written(number: int, decimals: int) -> str:
 
 
 def last_position(last: str | None, version: int) -> str:
-    """Give the position of a new task: its version, or the next number after the last one."""
+    """Give the position of a new task: its version, or the next whole number after the last one.
+
+    After the last whole number, it gets one decimal more than the last one; if there is no more,
+    the same position.
+    """
+    if last is not None and last >= LAST_WHOLE:
+        return f"{last}{'5' if '.' in last else '.5'}"[:POSITION_MAX_LENGTH]
     after_last = 0 if last is None else number_of(last) // _ONE + 1
     return written(min(max(version, after_last), _END - 1), 0)
 
@@ -209,13 +216,8 @@ def _position_at(keys: Sequence[Key], index: int) -> str | None:
 # The statement that moves a task
 
 
-def _constant(value: object) -> ColumnElement[Any]:
-    """Write a value into the statement: as a parameter, it would be sent with each move."""
-    return literal_column(f"'{value}'" if isinstance(value, str) else f"{value}::numeric")
-
-
-_DIGITS: Final[ColumnElement[Any]] = literal_column(str(POSITION_WHOLE_DIGITS))
-_ZERO: Final = _constant("0")
+_DIGITS: Final = constant(POSITION_WHOLE_DIGITS)
+_ZERO: Final = constant("0")
 
 
 def _whole(position: ColumnElement[str]) -> ColumnElement[Any]:
@@ -223,31 +225,31 @@ def _whole(position: ColumnElement[str]) -> ColumnElement[Any]:
 
 
 def _number_of(position: ColumnElement[str]) -> ColumnElement[Any]:
-    decimals = func.substr(position, literal_column(str(POSITION_WHOLE_DIGITS + 2)))
-    decimals = func.rpad(decimals, literal_column(str(POSITION_DECIMALS)), _ZERO)
+    decimals = func.substr(position, constant(POSITION_WHOLE_DIGITS + 2))
+    decimals = func.rpad(decimals, constant(POSITION_DECIMALS), _ZERO)
     return cast(func.left(position, _DIGITS).concat(decimals), Numeric)
 
 
 def between(ends: FromClause) -> ColumnElement[str]:
     """Do what `position_between` does, in SQL. The ends are one row: `after` and `before`."""
     after, before = ends.c.after, ends.c.before
-    one, end, two = _constant(_ONE), _constant(_END), _constant(2)
-    last: ColumnElement[int] = literal_column(str(POSITION_DECIMALS))
+    one, end, two = constant(_ONE), constant(_END), constant(2)
+    last = constant(POSITION_DECIMALS)
     series = (
-        func.generate_series(literal_column("0"), last)
+        func.generate_series(constant(0), last)
         .table_valued("decimals", name="series")
         .render_derived()
     )
     steps = (
         select(
             func.coalesce(
-                _number_of(after), func.greatest(_whole(before) - two, _constant(0)) * one
+                _number_of(after), func.greatest(_whole(before) - two, constant(0)) * one
             ).label("low"),
             func.coalesce(_number_of(before), func.least(_whole(after) + two, end) * one).label(
                 "high"
             ),
             series.c.decimals,
-            func.power(_constant(10), last - series.c.decimals).label("unit"),
+            func.power(cast(constant(10), Numeric), last - series.c.decimals).label("unit"),
         )
         .select_from(ends.join(series, true()))
         .subquery("steps")
@@ -256,23 +258,23 @@ def between(ends: FromClause) -> ColumnElement[str]:
         steps,
         func.div(
             func.div(steps.c.low, steps.c.unit)
-            + func.div(steps.c.high + steps.c.unit - _constant(1), steps.c.unit),
+            + func.div(steps.c.high + steps.c.unit - constant(1), steps.c.unit),
             two,
         ).label("middle"),
     ).subquery("middles")
     digits = func.lpad(cast(middles.c.middle, Text), _DIGITS + middles.c.decimals, _ZERO)
-    point = case((middles.c.decimals > literal_column("0"), _constant(".")), else_=_constant(""))
+    point = case((middles.c.decimals > constant(0), constant(".")), else_=constant(""))
     position = (
         func.left(digits, _DIGITS)
         .concat(point)
-        .concat(func.substr(digits, literal_column(str(POSITION_WHOLE_DIGITS + 1))))
+        .concat(func.substr(digits, constant(POSITION_WHOLE_DIGITS + 1)))
     )
     number = middles.c.middle * middles.c.unit
     return (
         select(position)
         .where(middles.c.low < number, number < middles.c.high)
         .order_by(middles.c.decimals)
-        .limit(literal_column("1"))
+        .limit(constant(1))
         .scalar_subquery()
     )
 
@@ -296,7 +298,7 @@ def _next_to(anchor: CTE | None, *, is_after: bool) -> LateralFromClause:
         select(tasks.c.position, tasks.c.id)
         .where(*others)
         .order_by(*(order if is_after else (column.desc() for column in order)))
-        .limit(literal_column("1"))
+        .limit(constant(1))
         .lateral("beyond")
     )
 

@@ -33,6 +33,7 @@ from sqlalchemy import (
     extract,
     false,
     func,
+    literal_column,
     null,
     select,
     true,
@@ -44,7 +45,7 @@ from sqlalchemy.dialects.postgresql import BIGINT
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.types import NullType, TypeEngine
 
-from src.models.limits import POSITION_WHOLE_DIGITS
+from src.models.limits import POSITION_MAX_LENGTH, POSITION_WHOLE_DIGITS
 from src.models.task import (
     INSTANT,
     TASK_PRIORITY,
@@ -125,6 +126,11 @@ def _new_value(field: str) -> ColumnElement[Any]:
     value = bindparam(f"new_{field}", type_=tasks.c[field].type)
     # PostgreSQL takes an untyped parameter for text, which it does not convert to an enum.
     return cast(value, TASK_PRIORITY) if field == "priority" else value
+
+
+def constant(value: str | int) -> ColumnElement[Any]:
+    """Write a value into the statement. As a parameter, it would be sent each time."""
+    return literal_column(f"'{value}'" if isinstance(value, str) else str(value))
 
 
 def clock_at(time: ColumnElement[Any]) -> ColumnElement[int]:
@@ -248,12 +254,29 @@ GET_TOMBSTONE: Final = select(task_tombstones.c.version).where(
 # it.
 
 
+LAST_WHOLE: Final = "9" * POSITION_WHOLE_DIGITS
+"""The last position without decimals."""
+
+
 def _last_position(change: CTE) -> ColumnElement[Any]:
-    """Give the position of a new task: its version, or the next whole number after the last one."""
-    last = select(func.max(tasks.c.position)).where(tasks.c.user_id == USER).scalar_subquery()
-    after_last = cast(func.left(last, POSITION_WHOLE_DIGITS), BIGINT) + 1
-    number = func.least(func.greatest(change.c.version, after_last), 10**POSITION_WHOLE_DIGITS - 1)
-    return func.lpad(cast(number, Text), POSITION_WHOLE_DIGITS, "0")
+    """Give the position of a new task, as `order.last_position` does."""
+    last = (
+        select(func.max(tasks.c.position).label("position"))
+        .where(tasks.c.user_id == USER)
+        .subquery("last")
+    )
+    digits, end = constant(POSITION_WHOLE_DIGITS), constant(LAST_WHOLE)
+    after_last = cast(func.left(last.c.position, digits), BIGINT) + constant(1)
+    number = func.least(func.greatest(change.c.version, after_last), constant(int(LAST_WHOLE)))
+    more = case((func.length(last.c.position) > digits, constant("5")), else_=constant(".5"))
+    position = case(
+        (
+            last.c.position >= end,
+            func.left(last.c.position.concat(more), constant(POSITION_MAX_LENGTH)),
+        ),
+        else_=func.lpad(cast(number, Text), digits, constant("0")),
+    )
+    return select(position).select_from(last).correlate(change).scalar_subquery()
 
 
 def _insert_task(change: CTE, **more: ColumnElement[Any]) -> CTE:

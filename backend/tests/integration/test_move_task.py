@@ -86,6 +86,29 @@ class TestMoveTask:
 
         assert task["position"] == "8888888888888889"
 
+    @pytest.mark.requirement("FR-087")
+    async def test_new_tasks_come_last_even_where_whole_numbers_end(
+        self, client: httpx.AsyncClient, user: str
+    ) -> None:
+        await create(client, user, title="a", position="9999999999999999")
+        await create(client, user, title="b")
+        batch = [{"op": "create", "task": {"title": title}} for title in "cd"]
+        await client.post(f"{tasks_of(user)}/batch", json={"operations": batch})
+        last = await create(client, user, title="e")
+
+        assert last["position"] == "9999999999999999.5555"
+        assert await order_of(client, user) == "abcde"
+
+    @pytest.mark.requirement("FR-087")
+    async def test_a_task_can_be_created_when_the_last_position_is_taken(
+        self, client: httpx.AsyncClient, user: str
+    ) -> None:
+        last = await create(client, user, position=f"{'9' * 16}.{'9' * 40}")
+
+        task = await create(client, user)
+
+        assert task["position"] == last["position"]
+
     @pytest.mark.requirement("FR-088")
     @pytest.mark.parametrize(
         ("title", "side", "neighbour", "order"),

@@ -15,7 +15,7 @@ from sqlalchemy.types import Text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from src.database import create_database
-from src.models.limits import POSITION_DECIMALS
+from src.models.limits import POSITION_DECIMALS, POSITION_MAX_LENGTH
 from src.services.order import between, position_between
 from tests.builders import create, rows_of, tasks_of
 from tests.conftest import make_settings
@@ -26,7 +26,6 @@ USERS: Final = 3
 OPERATIONS: Final = 100_000
 DROPS: Final = 10_000
 BATCH: Final = 50
-LONGEST: Final = 17 + POSITION_DECIMALS
 
 Task = dict[str, Any]
 
@@ -194,7 +193,7 @@ async def test_many_clients_arrange_the_order_that_a_plain_list_would_have(
             for row in rows_of(database_url, timeline.user)["task_tombstones"]
         }
         assert [task["id"] for task in tasks] == timeline.order(deleted)
-        assert max(len(task["position"]) for task in tasks) <= LONGEST
+        assert max(len(task["position"]) for task in tasks) <= POSITION_MAX_LENGTH
 
 
 @pytest.mark.anyio
@@ -229,7 +228,7 @@ async def test_any_number_of_tasks_can_be_dropped_into_the_same_gap(
                 moved = [answer.json()]
             (side,) = place
             for task in moved:
-                assert len(task["position"]) <= LONGEST
+                assert len(task["position"]) <= POSITION_MAX_LENGTH
                 dropped[task["version"]] = (task["id"], side)
             done += len(ids)
 
@@ -242,7 +241,7 @@ async def test_any_number_of_tasks_can_be_dropped_into_the_same_gap(
     tasks = await listed(own_client, user)
     assert len(dropped) >= DROPS
     assert [task["id"] for task in tasks] == [top, *reversed(above), *below, bottom]
-    assert max(len(task["position"]) for task in tasks) <= LONGEST
+    assert max(len(task["position"]) for task in tasks) <= POSITION_MAX_LENGTH
     # Some were moved again to make room.
     assert {task["version"] for task in tasks} - dropped.keys()
 

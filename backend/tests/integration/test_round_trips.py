@@ -1,7 +1,8 @@
 """What a request costs, counted on the wire between the app and PostgreSQL.
 
 A request other than a batch costs one round trip: Parse, Bind, Describe, Execute and Sync go out
-in one flight, and nothing else does - no BEGIN, no COMMIT, no ping, no reading back.
+in one flight, and nothing else does - no BEGIN, no COMMIT, no ping, no reading back. A move that
+finds no room costs more: see `TestAMove`.
 
 psycopg prepares a statement on a connection once it has been used there five times. To prepare
 it costs one flight more, once for each connection and statement; from then on the flight is
