@@ -94,7 +94,7 @@ def connected(url: str) -> socket.socket:
     return socket.create_connection((location.host, location.port or 0), timeout=PATIENCE)
 
 
-@pytest.mark.requirement("FR-116")
+@pytest.mark.requirement("FR-114")
 class TestABodyThatNeverEnds:
     @pytest.mark.parametrize("rest", [b"", b'{"title": "x"'], ids=["nothing", "half of it"])
     @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ class TestABodyThatNeverEnds:
         assert "connection" not in answer.headers
 
 
-@pytest.mark.requirement("FR-117")
+@pytest.mark.requirement("FR-115")
 class TestAnAnswerBeforeTheEndOfTheBody:
     def test_reaches_urllib(self, url: str, user: str) -> None:
         request = urllib.request.Request(  # noqa: S310 — it is our own server
@@ -237,7 +237,7 @@ class TestAnAnswerBeforeTheEndOfTheBody:
         assert str(answer) == "413 `body_too_large`"
 
 
-@pytest.mark.requirement("FR-118", "FR-119")
+@pytest.mark.requirement("FR-116", "FR-117")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_the_end_of_the_server_ends_bodies_without_a_traceback(

@@ -397,7 +397,7 @@ class TestADatabaseThatIsDown:
 
 
 class TestAnOutageUnderLoad:
-    @pytest.mark.requirement("FR-141")
+    @pytest.mark.requirement("FR-131")
     @pytest.mark.parametrize("kind", ["refuses", "hangs"])
     async def test_ends_for_all_clients_when_the_database_is_back(
         self, wire: Wire, user: str, kind: str
@@ -434,7 +434,7 @@ class TestAnOutageUnderLoad:
 
 
 class TestADatabaseThatLacksSomething:
-    @pytest.mark.requirement("FR-132")
+    @pytest.mark.requirement("FR-122")
     @pytest.mark.parametrize(
         ("change", "reason"),
         [
@@ -482,7 +482,7 @@ class TestADatabaseThatLacksSomething:
 class TestADatabaseThatIsReadOnlyForAWhile:
     """As during a failover: sessions that began meanwhile would stay read-only for ever."""
 
-    @pytest.mark.requirement("FR-134")
+    @pytest.mark.requirement("FR-124")
     async def test_is_written_to_at_once_afterwards(
         self, database_url: str, administrator: Administrator, user: str
     ) -> None:
@@ -503,7 +503,7 @@ class TestADatabaseThatIsReadOnlyForAWhile:
             assert [write.status_code for write in writes] == [200] * 16
             await is_at_rest(app)
 
-    @pytest.mark.requirement("FR-134")
+    @pytest.mark.requirement("FR-124")
     async def test_keeps_no_connection_that_failed_in_a_transaction(
         self, database_url: str, administrator: Administrator, user: str
     ) -> None:
@@ -636,7 +636,7 @@ class TestADatabaseThatIsSlow:
 
 
 class TestTablesThatAreLocked:
-    @pytest.mark.requirement("FR-141")
+    @pytest.mark.requirement("FR-131")
     async def test_cost_every_request_a_503_and_the_server_nothing(
         self, database_url: str, administrator: Administrator, user: str
     ) -> None:
@@ -671,7 +671,7 @@ class TestTablesThatAreLocked:
 
 
 class TestADatabaseWhoseDiskIsFull:
-    @pytest.mark.requirement("FR-141")
+    @pytest.mark.requirement("FR-131")
     async def test_takes_no_writes_and_is_read(
         self,
         database_url: str,
@@ -751,7 +751,7 @@ class TestAFullPool:
 
 
 class TestOneUserWithManySlowRequests:
-    @pytest.mark.requirement("FR-138")
+    @pytest.mark.requirement("FR-128")
     async def test_leaves_connections_and_places_in_the_queue_to_others(
         self,
         database_url: str,
@@ -780,7 +780,7 @@ class TestOneUserWithManySlowRequests:
                 assert {(await writer).status_code for writer in writers} == {200}
             await is_at_rest(app)
 
-    @pytest.mark.requirement("FR-138")
+    @pytest.mark.requirement("FR-128")
     async def test_may_use_all_connections_if_the_setting_says_so(
         self, database_url: str, administrator: Administrator, user: str
     ) -> None:

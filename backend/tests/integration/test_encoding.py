@@ -35,7 +35,7 @@ def latin_database_url(postgres_url: str, make_empty_database: Callable[[], str]
         connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
 
 
-@pytest.mark.requirement("FR-137")
+@pytest.mark.requirement("FR-127")
 @pytest.mark.parametrize("where", ["environment", "options", "URL", "role"])
 async def test_text_arrives_as_it_was_sent(
     database_url: str, user: str, monkeypatch: pytest.MonkeyPatch, where: str
@@ -61,7 +61,7 @@ async def test_text_arrives_as_it_was_sent(
     assert (row["title"], row["tags"]) == (TITLE, ["Käse"])
 
 
-@pytest.mark.requirement("FR-137")
+@pytest.mark.requirement("FR-127")
 class TestADatabaseThatIsNotUTF8:
     def test_is_not_migrated(self, latin_database_url: str, tmp_path: Path) -> None:
         settings = {"DATABASE_URL": latin_database_url, "LOG_LEVEL": "error"}

@@ -236,7 +236,7 @@ class TestAFault:
         assert FIRST_PAUSE * 0.5 <= first <= FIRST_PAUSE * 1.5
         assert FIRST_PAUSE <= second <= FIRST_PAUSE * 3
 
-    @pytest.mark.requirement("FR-058", "FR-059", "FR-136")
+    @pytest.mark.requirement("FR-058", "FR-059", "FR-126")
     @each(OPERATIONS)
     async def test_that_is_a_frozen_server_is_not_waited_for(
         self, stage: Stage, operation: Operation, monkeypatch: pytest.MonkeyPatch
@@ -253,7 +253,7 @@ class TestAFault:
         else:
             assert (answer.status_code, answer.json()["code"]) == (503, "outcome_unknown")
 
-    @pytest.mark.requirement("FR-059", "FR-136")
+    @pytest.mark.requirement("FR-059", "FR-126")
     @each(OPERATIONS)
     async def test_that_leaves_a_write_in_doubt_says_so(
         self, stage: Stage, operation: Operation
@@ -328,7 +328,7 @@ class TestAFaultOfABatch:
         assert [row["title"] for row in rows["tasks"]] == ["theirs"]
         assert rows["task_tombstones"] == []
 
-    @pytest.mark.requirement("FR-059", "FR-136", "SC-010")
+    @pytest.mark.requirement("FR-059", "FR-126", "SC-010")
     @pytest.mark.parametrize("fault", Fault, ids=lambda fault: fault.name.lower())
     async def test_that_hides_whether_the_transaction_was_committed_is_told(
         self, stage: Stage, user: str, fault: Fault, monkeypatch: pytest.MonkeyPatch
@@ -366,7 +366,7 @@ class TestAFaultOfABatch:
         {"op": "delete"},
     ]
 
-    @pytest.mark.requirement("FR-058", "FR-136", "SC-010")
+    @pytest.mark.requirement("FR-058", "FR-126", "SC-010")
     async def test_is_not_noticed_where_the_second_attempt_alone_would_fail(
         self, stage: Stage, user: str
     ) -> None:
@@ -383,7 +383,7 @@ class TestAFaultOfABatch:
         (tombstone,) = rows_of(stage.database_url, user)["task_tombstones"]
         assert deleted["deleted"]["version"] == tombstone["version"]
 
-    @pytest.mark.requirement("FR-059", "FR-136", "SC-010")
+    @pytest.mark.requirement("FR-059", "FR-126", "SC-010")
     @pytest.mark.parametrize("change", ["UPDATE tasks SET title = 'theirs'", "DELETE FROM tasks"])
     async def test_of_which_no_trace_is_left_is_told_unless_the_batch_can_be_repeated(
         self, stage: Stage, user: str, change: str
@@ -405,7 +405,7 @@ class TestAFaultOfABatch:
             (row,) = rows_of(stage.database_url, user)["tasks"]
             assert row["title"] == "Buy oat milk"
 
-    @pytest.mark.requirement("FR-059", "FR-136")
+    @pytest.mark.requirement("FR-059", "FR-126")
     async def test_that_hides_what_an_attempt_has_written_is_told(self, stage: Stage) -> None:
         """The batch has read and written. Written again, it finds the list changed, by itself."""
         faults = [None, Fault.SWALLOWED, None, *[Fault.LOST] * MAX_ATTEMPTS]
@@ -431,14 +431,14 @@ class TestAFaultOfAMoveWithoutRoom:
         assert not stage.wire.faults, "a fault found no statement"
         return answer.status_code, answer.json().get("code")
 
-    @pytest.mark.requirement("FR-059", "FR-136")
+    @pytest.mark.requirement("FR-059", "FR-126")
     @each_of(UNCERTAIN)
     async def test_that_hides_whether_it_was_committed_is_told(
         self, stage: Stage, user: str, fault: Fault
     ) -> None:
         assert await self.move(stage, user, *[None] * 4, fault) == (503, "outcome_unknown")
 
-    @pytest.mark.requirement("FR-059", "FR-136")
+    @pytest.mark.requirement("FR-059", "FR-126")
     async def test_in_the_transaction_is_told_if_an_attempt_before_may_have_moved_it(
         self, stage: Stage, user: str
     ) -> None:
@@ -446,7 +446,7 @@ class TestAFaultOfAMoveWithoutRoom:
 
         assert await self.move(stage, user, *faults) == (503, "outcome_unknown")
 
-    @pytest.mark.requirement("FR-059", "FR-136")
+    @pytest.mark.requirement("FR-059", "FR-126")
     async def test_in_the_transaction_has_changed_nothing_otherwise(
         self, stage: Stage, user: str
     ) -> None:
@@ -467,7 +467,7 @@ class TestARepetition:
 
         assert answer.status_code == 404
 
-    @pytest.mark.requirement("FR-058", "FR-135")
+    @pytest.mark.requirement("FR-058", "FR-125")
     @each_of(UNCERTAIN)
     async def test_of_a_deletion_that_finds_no_tombstone_either_is_a_miss(
         self, stage: Stage, user: str, fault: Fault
@@ -481,7 +481,7 @@ class TestARepetition:
             assert answer.json() == problem(answer, Kind.TASK_NOT_FOUND)
             assert len(left) == 2  # both tasks of the user
 
-    @pytest.mark.requirement("FR-135", "FR-136")
+    @pytest.mark.requirement("FR-125", "FR-126")
     async def test_of_a_deletion_that_cannot_look_for_the_tombstone_is_told(
         self, stage: Stage
     ) -> None:

@@ -48,7 +48,7 @@ class TestReadiness:
 
         assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
-    @pytest.mark.requirement("FR-028", "FR-132", "FR-133")
+    @pytest.mark.requirement("FR-028", "FR-122", "FR-123")
     @pytest.mark.parametrize(
         ("change", "reason"),
         [
@@ -99,7 +99,7 @@ class TestReadiness:
         (line,) = capsys.readouterr().err.splitlines()
         assert line.endswith(f": database unavailable: {reason.format(role=ROLE)}")
 
-    @pytest.mark.requirement("FR-133")
+    @pytest.mark.requirement("FR-123")
     async def test_is_given_at_a_later_migration_and_logged_once(
         self, database_url: str, capsys: pytest.CaptureFixture[str]
     ) -> None:

@@ -225,7 +225,7 @@ def seen(answer: httpx.Response) -> object:
 
 
 class TestAReference:
-    @pytest.mark.requirement("FR-013", "FR-150")
+    @pytest.mark.requirement("FR-013", "FR-132")
     @pytest.mark.parametrize("request_", REQUESTS, ids=lambda request: request.name)
     async def test_to_what_is_foreign_is_one_to_what_never_was(
         self,

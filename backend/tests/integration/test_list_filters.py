@@ -71,7 +71,7 @@ class TestFilters:
         assert await titles(client, user, q="ärg") == ["ÄRGER"]
         assert await titles(client, user, q="OFF") == ["z", "50 off", "50% off"]
 
-    @pytest.mark.requirement("FR-047", "FR-139")
+    @pytest.mark.requirement("FR-047", "FR-129")
     async def test_a_search_finds_a_word_however_its_accents_are_written(
         self, client: httpx.AsyncClient, user: str
     ) -> None:

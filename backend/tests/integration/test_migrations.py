@@ -333,7 +333,7 @@ _THEIRS: Final = (
 _THEIR_TASKS: Final = "CREATE TABLE tasks (id int PRIMARY KEY, user_id text, title text)"
 
 
-@pytest.mark.requirement("FR-131")
+@pytest.mark.requirement("FR-121")
 class TestOurVersionTable:
     @pytest.mark.parametrize("revision", ["0001", "0002", "0003", "0004"])
     def test_takes_over_the_revision_of_an_earlier_release(

@@ -83,7 +83,7 @@ async def live(client: httpx.AsyncClient, user: str) -> int:
     return answers
 
 
-@pytest.mark.requirement("FR-130")
+@pytest.mark.requirement("FR-120")
 async def test_every_answer_is_the_clients_own(pgbouncer: Pooler, shared_database_url: str) -> None:
     url = pgbouncer.url_of(shared_database_url)
     # Two apps, as two server processes: their connections share those of the pooler.
@@ -94,7 +94,7 @@ async def test_every_answer_is_the_clients_own(pgbouncer: Pooler, shared_databas
     assert sum(answers) == 2 * 8 * ROUNDS * 8
 
 
-@pytest.mark.requirement("FR-130", "FR-086")
+@pytest.mark.requirement("FR-120", "FR-086")
 async def test_a_transaction_stays_on_one_server_connection(
     pgbouncer: Pooler, shared_database_url: str
 ) -> None:
@@ -118,7 +118,7 @@ async def test_a_transaction_stays_on_one_server_connection(
         await asyncio.gather(*(contend(f"user-{uuid4()}") for _ in range(4)))
 
 
-@pytest.mark.requirement("FR-130", "FR-083")
+@pytest.mark.requirement("FR-120", "FR-083")
 async def test_a_transaction_that_fails_leaves_nothing_behind(
     pgbouncer: Pooler, shared_database_url: str, user: str
 ) -> None:
@@ -137,7 +137,7 @@ async def test_a_transaction_that_fails_leaves_nothing_behind(
         assert (await client.patch(path_of(task), json={"title": "ours"})).status_code == 200
 
 
-@pytest.mark.requirement("FR-130")
+@pytest.mark.requirement("FR-120")
 def test_migrations_refuse_a_pooler(
     pgbouncer: Pooler, make_empty_database: Callable[[], str]
 ) -> None:

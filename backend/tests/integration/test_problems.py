@@ -719,7 +719,7 @@ class TestBodies:
         assert answer.status_code == 415
         assert answer.json() == problem(answer, Kind.UNSUPPORTED_MEDIA_TYPE)
 
-    @pytest.mark.requirement("FR-111")
+    @pytest.mark.requirement("FR-109")
     @pytest.mark.parametrize(
         "codings",
         [
@@ -752,7 +752,7 @@ class TestBodies:
                 " uncompressed.",
             )
 
-    @pytest.mark.requirement("FR-111")
+    @pytest.mark.requirement("FR-109")
     @pytest.mark.parametrize("coding", ["identity", "Identity", "IDENTITY", " identity ", ""])
     async def test_one_that_says_that_it_is_not_compressed_is_read(
         self, client: httpx.AsyncClient, user: str, coding: str
@@ -765,7 +765,7 @@ class TestBodies:
 
         assert answer.status_code == 201
 
-    @pytest.mark.requirement("FR-111")
+    @pytest.mark.requirement("FR-109")
     @pytest.mark.parametrize(
         ("operation", "status"),
         [("get_task", 200), ("delete_task", 204), ("toggle_task", 200), ("move_task", 422)],
@@ -988,7 +988,7 @@ class TestMethods:
             assert answer.headers["allow"] == ALLOWED[path]
             assert answer.json() == problem(answer, Kind.METHOD_NOT_ALLOWED)
 
-    @pytest.mark.requirement("FR-026", "FR-112")
+    @pytest.mark.requirement("FR-026", "FR-110")
     @pytest.mark.parametrize("method", ["get", "Get", "post"])
     async def test_one_in_lower_case_is_405_and_named_in_capital_letters(
         self, app: FastAPI, method: str

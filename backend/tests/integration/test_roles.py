@@ -67,7 +67,7 @@ async def limits_of(app: object) -> dict[str, str]:
 
 
 class TestAServingRole:
-    @pytest.mark.requirement("FR-140", "FR-133")
+    @pytest.mark.requirement("FR-130", "FR-123")
     async def test_needs_the_grants_of_the_readme_and_no_more(
         self,
         role: str,
@@ -98,7 +98,7 @@ class TestAServingRole:
             assert answer.status_code == 200
         assert capsys.readouterr().err == ""
 
-    @pytest.mark.requirement("FR-140")
+    @pytest.mark.requirement("FR-130")
     async def test_gets_the_time_limits_that_the_migration_gave_to_the_owner(
         self, database_url: str, role_url: str, grant: Callable[[str], None]
     ) -> None:
@@ -107,7 +107,7 @@ class TestAServingRole:
             async with serving(url) as (app, _):
                 assert await limits_of(app) == TIME_LIMITS
 
-    @pytest.mark.requirement("FR-140")
+    @pytest.mark.requirement("FR-130")
     async def test_keeps_the_time_limits_that_it_has(
         self, role_url: str, grant: Callable[[str], None]
     ) -> None:
@@ -117,7 +117,7 @@ class TestAServingRole:
         async with serving(role_url) as (app, _):
             assert await limits_of(app) == {**TIME_LIMITS, "statement_timeout": "20s"}
 
-    @pytest.mark.requirement("FR-140")
+    @pytest.mark.requirement("FR-130")
     async def test_executes_nothing_after_the_request_was_given_up(
         self,
         database_url: str,
@@ -136,7 +136,7 @@ class TestAServingRole:
             assert holder.execute(waiting).fetchall() == []
         assert rows_of(database_url, user)["tasks"] == []
 
-    @pytest.mark.requirement("FR-140", "FR-130")
+    @pytest.mark.requirement("FR-130", "FR-120")
     async def test_is_only_told_what_is_missing_behind_a_pooler(
         self,
         role: str,
@@ -168,7 +168,7 @@ class TestAServingRole:
         assert shown == {name: (limit,) for name, limit in TIME_LIMITS.items()}
 
 
-@pytest.mark.requirement("FR-132")
+@pytest.mark.requirement("FR-122")
 @pytest.mark.parametrize(
     ("change", "undo", "reason"),
     [

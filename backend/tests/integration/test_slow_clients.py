@@ -56,7 +56,7 @@ def is_connected(connection: socket.socket) -> bool:
     )
 
 
-@pytest.mark.requirement("FR-120")
+@pytest.mark.requirement("FR-118")
 class TestAClientThatNeverReads:
     def test_is_disconnected(
         self, shared_database_url: str, user: str, monkeypatch: pytest.MonkeyPatch
@@ -118,7 +118,7 @@ def received_to_its_end(connection: socket.socket) -> bytes:
     return received
 
 
-@pytest.mark.requirement("FR-121")
+@pytest.mark.requirement("FR-119")
 class TestTheProxy:
     def test_passes_requests_on(self, proxy: str, task: dict[str, Any]) -> None:
         answer = httpx.get(proxy + path_of(task), headers={"Host": "tasks.example.com"})

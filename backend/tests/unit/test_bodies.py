@@ -13,7 +13,7 @@ pytestmark = pytest.mark.anyio
 SCOPE: Final[Scope] = {"type": "http", "method": "POST", "headers": [(b"content-length", b"2")]}
 
 
-@pytest.mark.requirement("FR-116")
+@pytest.mark.requirement("FR-114")
 async def test_what_comes_after_the_body_has_no_deadline() -> None:
     """A streamed answer waits for it, to notice that the client has hung up."""
     received: list[Message] = []

@@ -273,7 +273,7 @@ class TestTheShareOfAUser:
             entered.append(user)
             await leave.wait()
 
-    @pytest.mark.requirement("FR-138")
+    @pytest.mark.requirement("FR-128")
     @pytest.mark.parametrize(
         ("permits", "share", "of_one_user"), [(8, 0.5, 4), (3, 0.5, 2), (1, 0.1, 1), (4, 1, 4)]
     )
@@ -294,7 +294,7 @@ class TestTheShareOfAUser:
         await asyncio.gather(*callers)
         assert (len(entered), limiter.waiting) == (20, 0)
 
-    @pytest.mark.requirement("FR-138")
+    @pytest.mark.requirement("FR-128")
     async def test_counts_for_nobody_else(self) -> None:
         limiter = Limiter(4, max_waiting=100, timeout=30, user_share=0.25)
         entered, leave = list[str | None](), asyncio.Event()
@@ -307,7 +307,7 @@ class TestTheShareOfAUser:
         leave.set()
         await asyncio.gather(*callers)
 
-    @pytest.mark.requirement("FR-138")
+    @pytest.mark.requirement("FR-128")
     async def test_bounds_the_places_in_the_queue_as_well(self) -> None:
         limiter = Limiter(4, max_waiting=4, timeout=30, user_share=0.25)
         entered, leave = list[str | None](), asyncio.Event()
@@ -323,7 +323,7 @@ class TestTheShareOfAUser:
             pass
         await asyncio.gather(*callers)
 
-    @pytest.mark.requirement("FR-138", "FR-031")
+    @pytest.mark.requirement("FR-128", "FR-031")
     async def test_is_whole_again_however_its_callers_leave(self) -> None:
         limiter = Limiter(2, max_waiting=100, timeout=30, user_share=0.5)
         entered, leave = list[str | None](), asyncio.Event()

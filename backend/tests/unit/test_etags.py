@@ -30,7 +30,7 @@ class TestEntityTags:
         assert versions_in(parse_entity_tags(lines)) == frozenset(versions)
         assert parse_if_match(lines) == frozenset(versions)
 
-    @pytest.mark.requirement("FR-110")
+    @pytest.mark.requirement("FR-108")
     @pytest.mark.parametrize("separator", ["-", "--", ";"])
     @pytest.mark.parametrize(
         "coding", ["br", "bzip2", "compress", "deflate", "gzip", "x-gzip", "zstd"]

@@ -50,7 +50,7 @@ async def waits(_scope: Scope, _receive: Receive, _send: Send) -> None:
 
 
 class TestACancelledRequest:
-    @pytest.mark.requirement("FR-119")
+    @pytest.mark.requirement("FR-117")
     @pytest.mark.parametrize(
         ("method", "code"), [("GET", "database_unavailable"), ("POST", "outcome_unknown")]
     )

@@ -11,7 +11,7 @@ from tests import variants
 INTEGRATION: Final = Path(__file__).parents[1] / "integration"
 
 
-@pytest.mark.requirement("FR-151")
+@pytest.mark.requirement("FR-133")
 @pytest.mark.parametrize("variant", variants.LEFT_OUT)
 def test_what_a_variant_leaves_out_exists(variant: str) -> None:
     for beginning, reason in variants.LEFT_OUT[variant].items():
