@@ -400,7 +400,7 @@ async def _open(connection: psycopg.AsyncConnection[Any]) -> int:
         _warn_of_lost_changes()
     for name, limit in zip(TIME_LIMITS, limits, strict=True):
         if limit is None:
-            _note_missing_limit(connection.info.dbname, role, name)
+            _note_missing_limit(role, name)
     return int(backend_pid)
 
 
@@ -414,14 +414,13 @@ def _warn_of_lost_changes() -> None:
 
 
 @cache
-def _note_missing_limit(database: str, role: str, name: str) -> None:
+def _note_missing_limit(role: str, name: str) -> None:
     """Log it once."""
     log.warning(
-        "the role %s has no %s, so a statement that is given up may still be executed later; as the"
-        " role: ALTER ROLE CURRENT_USER IN DATABASE %s SET %s = '%s'",
+        "the role %s has no %s, so a statement that is given up may still be executed later; run as"
+        " this role: ALTER ROLE CURRENT_USER SET %s = '%s'",
         role,
         name,
-        database,
         name,
         TIME_LIMITS[name],
     )

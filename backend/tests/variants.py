@@ -33,6 +33,10 @@ _ELSEWHERE: Final = {
     "test_order_model.py": "takes minutes",
     "test_state_machine.py": "takes minutes",
     "test_pooler.py": "has its own pooler",
+    "test_roles.py": "is about roles on direct connections",
+    "test_bodies.py": "is about HTTP",
+    "test_slow_clients.py": "is about HTTP",
+    "test_hostile.py": "is about HTTP",
 }
 _IN_PARTITIONS: Final = {
     "test_list_tasks.py::TestListVersion::test_a_client_that_has_this_list_makes_the_database_read"
@@ -40,6 +44,8 @@ _IN_PARTITIONS: Final = {
     "test_move_task.py::TestSortByPosition::test_a_page_is_read_from_the_index": "the same",
 }
 _THROUGH_A_POOLER: Final = {
+    "test_health.py": "counts lines of the log, where a pooler adds warnings",
+    "test_encoding.py": "connects with start-up options, which a pooler refuses",
     "test_database.py": "looks at the connections to the server, which are the pooler's",
     "test_standard_behaviour.py::TestTheApp::test_reports_a_database_that_is_too"
     "_slow": "changes a setting of its session, which other clients would get",
