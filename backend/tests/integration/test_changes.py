@@ -335,7 +335,7 @@ class TestAListThatRestarted:
         done = run_restored("postgresql://127.0.0.1:1/nowhere")
 
         assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr.startswith("task-api: the database cannot be used: ")
+        assert done.stderr.startswith("task-api: DATABASE_URL: the database cannot be used: ")
         assert done.stderr.count("\n") == 1
 
     @pytest.mark.requirement("FR-078")

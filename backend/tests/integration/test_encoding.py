@@ -68,8 +68,8 @@ class TestADatabaseThatIsNotUTF8:
         with server(tmp_path, program=MIGRATE, **settings) as running:
             assert running.wait() == 2
             assert running.err == (
-                "task-api: the database cannot be used: the encoding of the database is LATIN1:"
-                " create one with ENCODING 'UTF8'\n"
+                "task-api: DATABASE_URL: the database cannot be used: the encoding of the database"
+                " is LATIN1: create one with ENCODING 'UTF8'\n"
             )
 
     async def test_is_not_served(

@@ -84,7 +84,7 @@ class TestGetTask:
         [
             '"{next}"',
             '"x{version}"',
-            '"{version}-br"',
+            '"{version}-x"',
             '"1{version}", "2{version}"',
             '"{version}1"',
             '""',

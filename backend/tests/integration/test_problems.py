@@ -10,12 +10,11 @@ import pytest
 from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
+from src.api.deps import get_now
 from src.api.problems import RULES, Kind
 from src.exceptions import TaskError
-from src.main import create_app
 from src.services.changes import TOKENS
 from src.services.cursors import encode_cursor
-from tests.answers import check_answer
 from tests.builders import (
     ON_ONE_TASK,
     REPLACEMENT,
@@ -26,11 +25,13 @@ from tests.builders import (
     tag_of,
     tasks_of,
 )
-from tests.conftest import BASE_URL, make_settings
+from tests.conftest import BASE_URL
+from tests.processes import serving
 
 pytestmark = pytest.mark.anyio
 
 AS_JSON: Final = {"Content-Type": "application/json"}
+REQUEST_ID: Final = {"X-Request-ID": "r1"}
 SECRET: Final = "hunter2"  # noqa: S105 — it must not come back
 NO_TASK: Final = "01981f6e-3c00-7a3b-8a00-000000000001"
 MAX_BYTES: Final = 256 * 1024
@@ -64,18 +65,8 @@ async def plain_client(app: FastAPI, bodies: list[bytes]) -> AsyncIterator[httpx
         yield client
 
 
-async def ask(database_url: str, path: str) -> httpx.Response:
-    """Send a GET to a server of its own, on this database."""
-    app = create_app(make_settings(database_url, db_pool_timeout=0.05))
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(
-            transport=httpx.ASGITransport(app),
-            base_url=BASE_URL,
-            event_hooks={"response": [check_answer]},
-        ) as client,
-    ):
-        return await client.get(path, headers={"X-Request-ID": "r1"})
+async def fail() -> None:
+    raise RuntimeError(SECRET)
 
 
 def unknown(**place: str) -> dict[str, str]:
@@ -110,7 +101,7 @@ class Stage(NamedTuple):
     postgres_url: str
 
     async def send(self, method: str, path: str = "", **request: Any) -> httpx.Response:
-        headers = {"X-Request-ID": "r1", **request.pop("headers", {})}
+        headers = REQUEST_ID | request.pop("headers", {})
         url = path if path.startswith("/") else f"{tasks_of(self.user)}{path and '/'}{path}"
         return await self.client.request(method, url, headers=headers, **request)
 
@@ -174,12 +165,15 @@ class Stage(NamedTuple):
         return Provoked(await self.send("POST", data={"title": "Buy milk"}))
 
     async def internal_error(self) -> Provoked:
-        """A database without our tables: the document says nothing of it."""
-        return Provoked(await ask(self.postgres_url, tasks_of(self.user)))
+        """A mistake in the code: the document says nothing of it."""
+        async with serving(self.postgres_url) as (app, client):
+            app.dependency_overrides[get_now] = fail
+            return Provoked(await client.get(tasks_of(self.user), headers=REQUEST_ID))
 
     async def database_unavailable(self) -> Provoked:
         """A database that does not exist."""
-        return Provoked(await ask(f"{self.postgres_url}_of_nobody", tasks_of(self.user)))
+        async with serving(f"{self.postgres_url}_of_nobody") as (_, client):
+            return Provoked(await client.get(tasks_of(self.user), headers=REQUEST_ID))
 
 
 class TestEveryKind:

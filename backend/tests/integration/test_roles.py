@@ -182,7 +182,7 @@ class TestAServingRole:
         pytest.param(
             "ALTER ROLE {role} RENAME TO {other}",
             "ALTER ROLE {other} RENAME TO {role}",
-            "role",
+            "authentication failed for user",
             id="name",
         ),
     ],
