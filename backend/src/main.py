@@ -51,7 +51,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         swagger_ui_parameters=openapi.SWAGGER_UI,
         redirect_slashes=False,
         exception_handlers=problems.HANDLERS,
-        openapi_tags=[{"name": "tasks"}, {"name": "health"}],
+        servers=openapi.SERVERS,
+        contact=openapi.CONTACT,
+        license_info=openapi.LICENSE,
+        openapi_tags=openapi.TAGS,
     )
     app.state.database = database
     app.include_router(tasks.router)

@@ -9,12 +9,13 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.openapi.docs import get_redoc_html
 from fastapi.routing import APIRoute
 
-from src.api.problems import Kind, operation_failure, problem_document
+from src.api.problems import VIOLATION_CODES, Kind, operation_failure, problem_document
 from src.api.violations import violation
 from src.exceptions import TaskNotFound
+from src.schemas import examples
 from src.schemas.fields import in_words
 from src.schemas.problem import PROBLEM_MEDIA_TYPE
-from src.schemas.task import EXAMPLE_TASK, Task
+from src.schemas.task import Task
 
 DESCRIPTION: Final = """\
 A task (todo) API. Every answer outside 2xx and 304 is a problem document (RFC 9457) that names the
@@ -24,6 +25,14 @@ field, header or parameter at fault and has a stable `code`.
 the server can act for any user. Users are strictly isolated: a task that belongs to someone else,
 was deleted or never existed gives the same 404.
 """
+
+SERVERS: Final = [{"url": "/", "description": "The server that this document comes from."}]
+CONTACT: Final = {"name": "The Task API authors"}
+LICENSE: Final = {"name": "MIT License", "identifier": "MIT"}
+TAGS: Final = [
+    {"name": "tasks", "description": "The tasks of a user."},
+    {"name": "health", "description": "For those who run the server."},
+]
 
 # Some patterns are a thousand characters long: the page would be wider than its window.
 SWAGGER_UI: Final = {"showCommonExtensions": False}
@@ -50,7 +59,7 @@ _LINK: Final = {
 _LOCATION: Final = {"Location": {**_STRING, "description": "The path of the task."}}
 _REPLAYED: Final = {
     "Idempotency-Replayed": {
-        "schema": {"type": "string", "const": "true"},
+        "schema": {"type": "string", "enum": ["true"]},
         "description": "`true`: an earlier request with this key created the task.",
     }
 }
@@ -126,7 +135,7 @@ _EXAMPLE_MEMBERS: Final[dict[int, dict[str, Any]]] = {
         ]
     },
     Kind.BATCH_FAILED.status: {"errors": [operation_failure(3, TaskNotFound())]},
-    Kind.VERSION_MISMATCH.status: {"current": EXAMPLE_TASK},
+    Kind.VERSION_MISMATCH.status: {"current": examples.TASK},
 }
 
 
@@ -156,19 +165,21 @@ def install(app: FastAPI) -> None:
 
 
 def _describe(document: dict[str, Any]) -> None:
-    """Describe parameters and answers. The problems stand once for all operations.
+    """Describe parameters, bodies and answers. The problems stand once for all operations.
 
     The framework would repeat them, and drop every null from the examples.
     """
+    document["security"] = []  # there is no authentication yet
     components = document["components"]
     components["responses"] = shared = {}
     codes = [kind.code for kind in Kind]
     components["schemas"]["Problem"]["properties"]["code"]["enum"] = codes
-    components["schemas"]["TaskMove"]["examples"] = [{"after": None}]
+    components["schemas"]["Violation"]["properties"]["code"]["enum"] = VIOLATION_CODES
     for path in document["paths"].values():
         for operation in path.values():
             for parameter in operation.get("parameters", ()):
                 _describe_parameter(parameter)
+            _add_examples(operation.get("requestBody", {}))
             responses = dict(sorted(operation["responses"].items()))
             for status, response in responses.items():
                 if codes := response.get("x-problems"):
@@ -176,8 +187,14 @@ def _describe(document: dict[str, Any]) -> None:
                     shared[name] = _describe_problems([Kind[code.upper()] for code in codes])
                     responses[status] = {"$ref": f"#/components/responses/{name}"}
                 else:
+                    _add_examples(response)
                     response["headers"] = response.get("headers", {}) | _REQUEST_ID
             operation["responses"] = responses
+
+
+def _add_examples(body: dict[str, Any]) -> None:
+    for content in body.get("content", {}).values():
+        content["example"] = examples.EXAMPLES[content["schema"]["$ref"].rpartition("/")[2]]
 
 
 def _describe_parameter(parameter: dict[str, Any]) -> None:
