@@ -1,12 +1,8 @@
-"""The OpenAPI document, where it says more than the framework would, and the pages that show it."""
+"""The OpenAPI document, where it says more than the framework would."""
 
-from pathlib import Path
 from typing import Any, Final
 
-import fastapi_offline
-from fastapi import FastAPI, Request, Response
-from fastapi.concurrency import run_in_threadpool
-from fastapi.openapi.docs import get_redoc_html
+from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from src.api.problems import VIOLATION_CODES, Kind, operation_failure, problem_document
@@ -26,20 +22,13 @@ the server can act for any user. Users are strictly isolated: a task that belong
 was deleted or never existed gives the same 404.
 """
 
-SERVERS: Final = [{"url": "/", "description": "The server that this document comes from."}]
+SERVERS: Final = [{"url": "/"}]
 CONTACT: Final = {"name": "The Task API authors"}
 LICENSE: Final = {"name": "MIT License", "identifier": "MIT"}
 TAGS: Final = [
     {"name": "tasks", "description": "The tasks of a user."},
     {"name": "health", "description": "For those who run the server."},
 ]
-
-# Some patterns are a thousand characters long: the page would be wider than its window.
-SWAGGER_UI: Final = {"showCommonExtensions": False}
-
-SCRIPTS: Final = Path(fastapi_offline.__file__).parent / "static"
-_REDOC_SCRIPT: Final = "/redoc/redoc.standalone.js"
-_FAVICON: Final = "/static-offline-docs/favicon.png"
 
 Responses = dict[int | str, dict[str, Any]]
 """The answers of a route by their status, for `responses=`."""
@@ -151,7 +140,7 @@ def merge_patch_also_as_json(schema: str) -> dict[str, Any]:
 
 
 def install(app: FastAPI) -> None:
-    """Complete the document of the app, and serve /redoc without the internet."""
+    """Complete the document of the app."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -160,8 +149,6 @@ def install(app: FastAPI) -> None:
         return app.openapi_schema or {}
 
     app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's documentation does it
-    app.add_route("/redoc", _redoc_page, include_in_schema=False)
-    app.add_route(_REDOC_SCRIPT, _redoc_script, include_in_schema=False)
 
 
 def _describe(document: dict[str, Any]) -> None:
@@ -240,21 +227,3 @@ def _example(kind: Kind) -> dict[str, Any]:
     return problem_document(
         kind.status, kind.code, kind.title, kind.detail, _EXAMPLE_REQUEST_ID, **members
     )
-
-
-async def _redoc_page(request: Request) -> Response:
-    root_path = request.scope.get("root_path", "").rstrip("/")
-    return get_redoc_html(
-        openapi_url=root_path + request.app.openapi_url,
-        title=f"{request.app.title} - ReDoc",
-        redoc_js_url=root_path + _REDOC_SCRIPT,
-        redoc_favicon_url=root_path + _FAVICON,
-        with_google_fonts=False,
-    )
-
-
-async def _redoc_script(_: Request) -> Response:
-    """Serve the script of /redoc without the one picture that it loads from the internet."""
-    script = await run_in_threadpool((SCRIPTS / "redoc.standalone.js").read_bytes)
-    script = script.replace(b"https://cdn.redoc.ly/redoc/logo-mini.svg", _FAVICON.encode())
-    return Response(script, media_type="text/javascript")
