@@ -181,7 +181,9 @@ def _describe(document: dict[str, Any]) -> None:
 
 def _add_examples(body: dict[str, Any]) -> None:
     for content in body.get("content", {}).values():
-        content["example"] = examples.EXAMPLES[content["schema"]["$ref"].rpartition("/")[2]]
+        _, _, name = content["schema"].get("$ref", "").rpartition("/")
+        if name in examples.EXAMPLES:
+            content["example"] = examples.EXAMPLES[name]
 
 
 def _describe_parameter(parameter: dict[str, Any]) -> None:

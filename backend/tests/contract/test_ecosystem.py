@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import playwright
 import pytest
 
 from src.main import create_app
@@ -21,6 +22,9 @@ pytestmark = pytest.mark.clients
 
 HERE: Final = Path(__file__).parents[1] / "clients"
 PYTHON: Final = HERE / ".venv" / "bin"
+MODULES: Final = HERE / "node_modules"
+# Some of the tools need a newer Node than Debian's. The browser test brings one.
+NODE: Final = Path(playwright.__file__).parent / "driver" / "node"
 PATIENCE: Final = 100  # s
 
 
@@ -32,7 +36,12 @@ def url(shared_database_url: str) -> Iterator[str]:
 
 def run(*command: str | Path, directory: Path = HERE) -> str:
     """Run a tool, which must succeed and have nothing to complain of; give what it prints."""
-    environment = {"PATH": f"{PYTHON}:{os.environ['PATH']}", "HOME": str(directory)}
+    environment = {
+        "PATH": f"{PYTHON}:{os.environ['PATH']}",
+        "HOME": str(directory),
+        "REDOCLY_TELEMETRY": "off",
+        "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true",
+    }
     done = subprocess.run(
         command,
         cwd=directory,
@@ -47,6 +56,10 @@ def run(*command: str | Path, directory: Path = HERE) -> str:
     return done.stdout
 
 
+def run_node(program: str, *arguments: str | Path, directory: Path = HERE) -> str:
+    return run(NODE, MODULES / program, *arguments, directory=directory)
+
+
 @pytest.mark.requirement("FR-204")
 def test_a_day_with_the_client_that_openapi_python_client_generates(
     url: str, tmp_path: Path
@@ -58,6 +71,28 @@ def test_a_day_with_the_client_that_openapi_python_client_generates(
     story = tmp_path / "python_story.py"
     story.write_text((HERE / "python_story.py").read_text())
     run("python", story, url)
+
+
+@pytest.mark.requirement("FR-208")
+def test_a_day_with_openapi_fetch_and_the_types_of_openapi_typescript(
+    url: str, tmp_path: Path
+) -> None:
+    for name in ("typescript_story.mts", "tsconfig.json", "package.json"):
+        (tmp_path / name).write_text((HERE / name).read_text())
+    (tmp_path / "node_modules").symlink_to(MODULES)
+    run_node("openapi-typescript/bin/cli.js", OPENAPI, "-o", "task-api.ts", directory=tmp_path)
+    run_node("typescript/bin/tsc", directory=tmp_path)
+    run(NODE, "typescript_story.mts", url, directory=tmp_path)
+
+
+@pytest.mark.requirement("FR-209")
+class TestLinters:
+    def test_spectral_finds_nothing(self) -> None:
+        program = "@stoplight/spectral-cli/dist/index.js"
+        run_node(program, "lint", "--ruleset=.spectral.yaml", "--fail-severity=hint", OPENAPI)
+
+    def test_redocly_finds_nothing(self) -> None:
+        run_node("@redocly/cli/bin/cli.js", "lint", "--config=redocly.yaml", OPENAPI)
 
 
 @pytest.mark.requirement("FR-205")
