@@ -194,11 +194,12 @@ def _describe_parameter(parameter: dict[str, Any]) -> None:
         return
     schema.pop("description", None)  # the parameter itself has it
     example = schema["examples"][0]
-    described = f"{parameter.get('description', '')} Example: {in_words(example)}."
-    parameter["description"] = described.strip()
     if parameter["name"] == "user_id":
         # The only one that /docs can fill in: any other would change what the operation does.
         parameter["example"] = example
+    else:
+        described = f"{parameter.get('description', '')} Example: {in_words(example)}."
+        parameter["description"] = described.strip()
 
 
 def _never_null(schema: dict[str, Any]) -> dict[str, Any]:
