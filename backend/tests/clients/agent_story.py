@@ -1,5 +1,6 @@
-"""What an AI agent does with the tools that FastMCP makes of the API: `agent_story.py URL`.
+"""What an AI agent does with the tools that FastMCP makes of the API.
 
+`tasks_server` is the program in `clients.md`.
 It prints the tools with the schemas of their arguments, and what the agent reads after a mistake.
 """
 
@@ -8,25 +9,14 @@ import json
 import sys
 from uuid import uuid4
 
-import httpx2
-from fastmcp import Client, FastMCP
-from fastmcp.server.providers.openapi import MCPType, RouteMap
+from fastmcp import Client
+from tasks_server import tasks
 
-URL = sys.argv[1]
 USER = f"agent-{uuid4()}"
 
 
-def make_server() -> FastMCP:
-    return FastMCP.from_openapi(
-        httpx2.get(f"{URL}/openapi.json").json(),
-        httpx2.AsyncClient(base_url=URL),
-        name="Tasks",
-        route_maps=[RouteMap(tags={"health"}, mcp_type=MCPType.EXCLUDE)],
-    )
-
-
 async def main() -> None:
-    async with Client(make_server()) as agent:
+    async with Client(tasks) as agent:
         tools = {tool.name: tool.input_schema for tool in await agent.list_tools()}
 
         async def call(tool: str, **arguments: object) -> dict:

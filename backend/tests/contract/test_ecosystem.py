@@ -15,12 +15,14 @@ import pytest
 from src.main import create_app
 from tests.conftest import make_settings
 from tests.contract.generated import OPENAPI
+from tests.contract.markdown import fences, section
 from tests.contract.test_openapi import OPERATIONS
 from tests.listening import listening
 
 pytestmark = pytest.mark.clients
 
 HERE: Final = Path(__file__).parents[1] / "clients"
+CLIENTS: Final = OPENAPI.parents[1] / "clients.md"
 PYTHON: Final = HERE / ".venv" / "bin"
 MODULES: Final = HERE / "node_modules"
 # Some of the tools need a newer Node than Debian's. The browser test brings one.
@@ -96,8 +98,12 @@ class TestLinters:
 
 
 @pytest.mark.requirement("FR-205")
-def test_an_agent_works_with_tools_that_fastmcp_makes(url: str) -> None:
-    shown = json.loads(run("python", HERE / "agent_story.py", url))
+def test_an_agent_works_with_tools_that_fastmcp_makes(url: str, tmp_path: Path) -> None:
+    (program,) = fences(section(CLIENTS, "Generated clients and AI agents"))
+    text = program.text.replace("http://127.0.0.1:8000", url)
+    (tmp_path / "tasks_server.py").write_text(text)
+    (tmp_path / "agent_story.py").write_text((HERE / "agent_story.py").read_text())
+    shown = json.loads(run("python", "agent_story.py", directory=tmp_path))
 
     arguments = {name: {*schema["properties"]} for name, schema in shown["tools"].items()}
     needed = {name: schema["required"] for name, schema in shown["tools"].items()}
