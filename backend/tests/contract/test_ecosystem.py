@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-import playwright
 import pytest
 
 from src.main import create_app
 from tests.conftest import make_settings
 from tests.contract.generated import OPENAPI
 from tests.contract.markdown import fences, section
+from tests.contract.test_clients import NODE
 from tests.contract.test_openapi import OPERATIONS
 from tests.listening import listening
 
@@ -25,8 +25,6 @@ HERE: Final = Path(__file__).parents[1] / "clients"
 CLIENTS: Final = OPENAPI.parents[1] / "clients.md"
 PYTHON: Final = HERE / ".venv" / "bin"
 MODULES: Final = HERE / "node_modules"
-# Some of the tools need a newer Node than Debian's. The browser test brings one.
-NODE: Final = Path(playwright.__file__).parent / "driver" / "node"
 PATIENCE: Final = 100  # s
 
 

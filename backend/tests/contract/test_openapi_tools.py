@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from typing import Annotated, Any, Final
 
 import httpx
@@ -13,6 +14,7 @@ from src.api import health
 from src.schemas import batch, changes, task
 from src.schemas.examples import EXAMPLES
 from tests.contract import generated
+from tests.contract.test_clients import NODE
 from tests.contract.test_openapi import DOCUMENT, OPERATIONS, SCHEMAS, answers, nodes
 
 COMMON: Final = {"title", "description", "examples"}
@@ -124,6 +126,10 @@ class TestPatterns:
         re2.compile(pattern)
         TypeAdapter(Annotated[str, StringConstraints(pattern=pattern)])  # pydantic's is Rust's
         assert "\\s" not in pattern, "each engine has white space of its own"
+
+    def test_all_are_read_by_the_engine_of_javascript(self) -> None:
+        program = "JSON.parse(process.argv[1]).forEach((pattern) => new RegExp(pattern, 'u'))"
+        subprocess.run([NODE, "-e", program, json.dumps(PATTERNS)], check=True)
 
     @pytest.mark.parametrize("text", ["", "\0", "a\0", "\u3000\t", "a", " a ", "\ufeff", "\x1c"])
     def test_they_read_it_alike(self, text: str) -> None:
