@@ -11,7 +11,7 @@ INSTALL := python -m pip install --quiet --disable-pip-version-check --no-deps -
 CHECK   := python -m pip check --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos check format lint types contract picture lock lists bench bench-full clean
+.PHONY: help run test chaos clients check format lint types contract picture lock lists bench bench-full clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ chaos: $(VENV)/.dev ## Run the long tests: kills, failovers, locks, other ways t
 	cd backend && $(BIN)/python -m pytest -m chaos
 	cd backend && for variant in partitioned pooled-1 pooled-3; do \
 	  $(BIN)/python -m pytest tests/integration --variant=$$variant || exit 1; done
+
+clients: $(VENV)/.dev backend/tests/clients/.venv/.ready ## Build on the API with generated clients and AI agents, and lint OpenAPI (needs npm)
+	cd backend && $(BIN)/python -m pytest -m clients
 
 check: $(VENV)/.dev lint types ## Run every gate: format, lint, types, imports, tests with coverage
 	cd backend && $(BIN)/python -m pytest --cov --cov-report=term
@@ -50,6 +53,7 @@ lock: $(VENV)/.dev ## Pin the newest dependencies, with hashes
 	cd backend && $(COMPILE) pyproject.toml --group run -c requirements-dev.txt -o requirements-run.txt
 	cd backend && $(COMPILE) pyproject.toml -c requirements-dev.txt -o requirements.txt
 	cd backend/benchmarks && ../$(COMPILE) requirements.in -o requirements.txt
+	cd backend/tests/clients && ../../$(COMPILE) requirements.in -o requirements.txt
 
 lists: $(VENV)/.dev ## Check that every pinned list is complete, and that the server needs no other
 	backend/check-lists $(BIN)
@@ -65,6 +69,13 @@ backend/benchmarks/.venv/.ready: backend/benchmarks/requirements.txt backend/ben
 	$(PYTHON) -m venv backend/benchmarks/.venv
 	cd backend/benchmarks && .venv/bin/$(INSTALL) requirements.txt && .venv/bin/$(CHECK)
 	cd backend/benchmarks && npm ci --silent --prefix peers/fastify
+	@touch $@
+
+backend/tests/clients/.venv/.ready: backend/tests/clients/requirements.txt backend/tests/clients/package-lock.json
+	@command -v npm >/dev/null || { echo "task-api: the tools need npm"; exit 1; }
+	$(PYTHON) -m venv backend/tests/clients/.venv
+	cd backend/tests/clients && .venv/bin/$(INSTALL) requirements.txt && .venv/bin/$(CHECK)
+	cd backend/tests/clients && npm ci --silent
 	@touch $@
 
 clean: ## Remove the environment; the data in .data stays

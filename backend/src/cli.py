@@ -114,6 +114,7 @@ def serve(settings: Settings, taken: list[socket], database: str) -> None:
         factory=True,
         http=settings.http_parser,
         ws="none",
+        root_path=settings.root_path,
         workers=settings.web_concurrency,
         access_log=False,  # the request's own log line has its id
         log_config=None,

@@ -17,6 +17,7 @@ from src import env_file
 ROOT: Final = Path(__file__).resolve().parents[2]
 
 _ORIGIN: Final = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^\sA-Z/?#@*]+")
+_ROOT_PATH: Final = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 _HOST: Final = re.compile(r"\*|(\*\.)?[a-z0-9_.-]+|\[[0-9a-f:.]+\]")
 _MAX_PORT: Final = 65535
 _PORT: Final = re.compile(r" *\+?([0-9]+) *")
@@ -55,6 +56,7 @@ class Settings(EnvironmentSettings):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=_MAX_PORT)] = 8000
+    root_path: str = ""
     web_concurrency: Annotated[int, Field(ge=1, le=64)] = 1
     keep_alive_timeout: Annotated[int, Field(ge=1, le=3600)] = 125
     http_parser: Literal["httptools", "h11", "zttp"] = "httptools"
@@ -85,6 +87,13 @@ class Settings(EnvironmentSettings):
     @classmethod
     def _lower_case(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
+
+    @field_validator("root_path")
+    @classmethod
+    def _require_path(cls, path: str) -> str:
+        if not _ROOT_PATH.fullmatch(path):
+            raise ValueError("must be a path such as /todo: with a slash in front, none at the end")
+        return path
 
     @field_validator("allowed_hosts", "cors_origins", mode="before")
     @classmethod

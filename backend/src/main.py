@@ -5,12 +5,17 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from fastapi import FastAPI
-from fastapi_offline import FastAPIOffline
 
 from src import __version__, logs, process
-from src.api import health, openapi, problems
+from src.api import health, openapi, pages, problems
 from src.api.bodies import Bodies, BodyDeadlines
-from src.api.middleware import CORS, HTTPRules, RequestContext, UnexpectedErrors
+from src.api.middleware import (
+    CORS,
+    HTTPRules,
+    RequestContext,
+    SecurityHeaders,
+    UnexpectedErrors,
+)
 from src.api.v1 import batch, tasks
 from src.config import Settings
 from src.database import create_database
@@ -42,22 +47,26 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         finally:
             await database.engine.dispose()
 
-    app = FastAPIOffline(
+    app = FastAPI(
         title="Task API",
         version=__version__,
         description=openapi.DESCRIPTION,
         lifespan=lifespan,
-        redoc_url=None,  # `openapi` serves it
-        swagger_ui_parameters=openapi.SWAGGER_UI,
+        docs_url=None,  # `pages` serves both
+        redoc_url=None,
         redirect_slashes=False,
         exception_handlers=problems.HANDLERS,
-        openapi_tags=[{"name": "tasks"}, {"name": "health"}],
+        servers=openapi.SERVERS,
+        contact=openapi.CONTACT,
+        license_info=openapi.LICENSE,
+        openapi_tags=openapi.TAGS,
     )
     app.state.database = database
     app.include_router(tasks.router)
     app.include_router(batch.router)
     app.include_router(health.router)
     openapi.install(app)
+    pages.install(app)
     # The last one added is the outermost.
     app.add_middleware(UnexpectedErrors)
     if settings.cors_origins:
@@ -69,6 +78,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             expose_headers=_EXPOSED_HEADERS,
         )
     app.add_middleware(HTTPRules, allowed_hosts=settings.allowed_hosts)
+    app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestContext)
     app.add_middleware(Bodies, deadlines=body_deadlines)
     return app

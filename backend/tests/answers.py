@@ -1,6 +1,7 @@
 """What every answer must be, whichever test asked for it."""
 
 from http import HTTPStatus
+from typing import Final
 
 import httpx
 
@@ -9,11 +10,19 @@ from src.schemas.changes import TaskChanges
 from src.schemas.problem import PROBLEM_MEDIA_TYPE, Problem
 from src.schemas.task import Task, TaskPage, TaskSummary
 
+# The pages of /docs and /redoc have a policy of their own.
+SECURITY_HEADERS: Final = {
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+}
+
 
 async def check_answer(answer: httpx.Response) -> None:
     """Hold an answer against the promises that all answers make."""
     await answer.aread()
     assert answer.headers["x-request-id"]
+    assert SECURITY_HEADERS.items() <= dict(answer.headers).items()
     if answer.status_code >= HTTPStatus.BAD_REQUEST:
         check_problem(answer)
     elif answer.status_code == HTTPStatus.NOT_MODIFIED or answer.request.method == "HEAD":

@@ -29,22 +29,28 @@ def open_page(url: str, *, width: int = 1280, height: int = 900) -> Iterator[Pag
     """Open a page that may only reach `url`. What it asks of anyone else, or complains of on
     its console, fails the test at the end.
     """
-    executable = _browser()
     faults: list[str] = []
+    with launch(width=width, height=height) as page:
+        page.on("console", lambda message: _note(faults, message.type, message.text))
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("request", lambda request: _check_target(faults, request.url, url))
+        page.route(lambda target: not target.startswith(url), lambda route: route.abort())
+        yield page
+    assert not faults, faults
+
+
+@contextmanager
+def launch(*, width: int = 1280, height: int = 900) -> Iterator[Page]:
+    """Open an empty page."""
+    executable = _browser()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=executable,
             chromium_sandbox=False,  # it refuses to work for root, and the page is our own
             args=[*_ARGUMENTS],
         )
-        page = browser.new_page(viewport={"width": width, "height": height})
-        page.on("console", lambda message: _note(faults, message.type, message.text))
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("request", lambda request: _check_target(faults, request.url, url))
-        page.route(lambda target: not target.startswith(url), lambda route: route.abort())
-        yield page
+        yield browser.new_page(viewport={"width": width, "height": height})
         browser.close()
-    assert not faults, faults
 
 
 def create_task(page: Page, title: str) -> None:

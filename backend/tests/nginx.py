@@ -31,25 +31,29 @@ http {{
 
 
 @contextmanager
-def nginx(directory: Path, api: str) -> Iterator[str]:
+def nginx(directory: Path, api: str, prefix: str = "") -> Iterator[str]:
     """Run nginx in front of the API at this URL; give its own URL.
 
-    It waits a second where the configuration says ten or more.
+    It waits a second where the configuration says ten or more. A prefix is removed from the path.
     """
     port = free_port()
     text = _CONFIGURATION.read_text()
     text = text.replace("127.0.0.1:8000", httpx.URL(api).netloc.decode())
     text = text.replace("127.0.0.1:8080", f"127.0.0.1:{port}")
     text = re.sub(r"(_timeout) \d\ds;", r"\1 1s;", text)
+    if prefix:
+        text = text.replace("location / {", f"location {prefix}/ {{")
+        text = text.replace("proxy_pass http://task_api;", "proxy_pass http://task_api/;")
     file = directory / "nginx.conf"
     file.write_text(_AROUND.format(directory=directory, configuration=text))
     options = f"daemon off; master_process off; pid {directory / 'nginx.pid'};"
     log = directory / "nginx.log"
     process = subprocess.Popen([_nginx(), "-c", file, "-e", log, "-g", options])
+    url = f"http://127.0.0.1:{port}{prefix}"
     try:
-        wait_until(lambda: _serves(f"http://127.0.0.1:{port}") or process.poll() is not None)
+        wait_until(lambda: _serves(url) or process.poll() is not None)
         assert process.poll() is None, log.read_text()
-        yield f"http://127.0.0.1:{port}"
+        yield url
     finally:
         process.terminate()
         process.wait(PATIENCE)

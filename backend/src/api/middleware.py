@@ -1,5 +1,6 @@
-"""What surrounds every request, as plain ASGI: its id and log line, the rules of HTTP, CORS, and
-the answer to an unexpected error. From the outside in, as `src.main` adds them.
+"""What surrounds every request, as plain ASGI: its id and log line, what browsers may do with the
+answer, the rules of HTTP, CORS, and the answer to an unexpected error. From the outside in, as
+`src.main` adds them.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from typing import Final
 from uuid import uuid4
 
 from fastapi import Response
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -22,6 +23,13 @@ from src.api.problems import RETRY_AFTER, Kind, problem
 from src.logs import REQUEST_ID
 
 _SANE_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_SECURITY_HEADERS: Final = {
+    # The answers are data: no browser should run, show or frame anything in them.
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",  # for browsers that do not know `frame-ancestors`
+}
 _HOST: Final = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?")
 
 access_log = logging.getLogger("src.access")
@@ -72,6 +80,23 @@ class RequestContext:
                     (time.perf_counter() - started) * 1000,
                 )
             REQUEST_ID.reset(token)
+
+
+class SecurityHeaders:
+    """Tells browsers to take an answer for nothing but what it is. An answer can say otherwise."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
 
 
 class HTTPRules:

@@ -1,20 +1,17 @@
-"""The OpenAPI document, where it says more than the framework would, and the pages that show it."""
+"""The OpenAPI document, where it says more than the framework would."""
 
-from pathlib import Path
 from typing import Any, Final
 
-import fastapi_offline
-from fastapi import FastAPI, Request, Response
-from fastapi.concurrency import run_in_threadpool
-from fastapi.openapi.docs import get_redoc_html
+from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from src.api.problems import Kind, operation_failure, problem_document
+from src.api.problems import VIOLATION_CODES, Kind, operation_failure, problem_document
 from src.api.violations import violation
 from src.exceptions import TaskNotFound
+from src.schemas import examples
 from src.schemas.fields import in_words
 from src.schemas.problem import PROBLEM_MEDIA_TYPE
-from src.schemas.task import EXAMPLE_TASK, Task
+from src.schemas.task import Task
 
 DESCRIPTION: Final = """\
 A task (todo) API. Every answer outside 2xx and 304 is a problem document (RFC 9457) that names the
@@ -25,12 +22,13 @@ the server can act for any user. Users are strictly isolated: a task that belong
 was deleted or never existed gives the same 404.
 """
 
-# Some patterns are a thousand characters long: the page would be wider than its window.
-SWAGGER_UI: Final = {"showCommonExtensions": False}
-
-SCRIPTS: Final = Path(fastapi_offline.__file__).parent / "static"
-_REDOC_SCRIPT: Final = "/redoc/redoc.standalone.js"
-_FAVICON: Final = "/static-offline-docs/favicon.png"
+SERVERS: Final = [{"url": "/"}]
+CONTACT: Final = {"name": "The Task API authors"}
+LICENSE: Final = {"name": "MIT License", "identifier": "MIT"}
+TAGS: Final = [
+    {"name": "tasks", "description": "The tasks of a user."},
+    {"name": "health", "description": "For those who run the server."},
+]
 
 Responses = dict[int | str, dict[str, Any]]
 """The answers of a route by their status, for `responses=`."""
@@ -50,7 +48,7 @@ _LINK: Final = {
 _LOCATION: Final = {"Location": {**_STRING, "description": "The path of the task."}}
 _REPLAYED: Final = {
     "Idempotency-Replayed": {
-        "schema": {"type": "string", "const": "true"},
+        "schema": {"type": "string", "enum": ["true"]},
         "description": "`true`: an earlier request with this key created the task.",
     }
 }
@@ -126,7 +124,7 @@ _EXAMPLE_MEMBERS: Final[dict[int, dict[str, Any]]] = {
         ]
     },
     Kind.BATCH_FAILED.status: {"errors": [operation_failure(3, TaskNotFound())]},
-    Kind.VERSION_MISMATCH.status: {"current": EXAMPLE_TASK},
+    Kind.VERSION_MISMATCH.status: {"current": examples.TASK},
 }
 
 
@@ -142,7 +140,7 @@ def merge_patch_also_as_json(schema: str) -> dict[str, Any]:
 
 
 def install(app: FastAPI) -> None:
-    """Complete the document of the app, and serve /redoc without the internet."""
+    """Complete the document of the app."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -151,24 +149,24 @@ def install(app: FastAPI) -> None:
         return app.openapi_schema or {}
 
     app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's documentation does it
-    app.add_route("/redoc", _redoc_page, include_in_schema=False)
-    app.add_route(_REDOC_SCRIPT, _redoc_script, include_in_schema=False)
 
 
 def _describe(document: dict[str, Any]) -> None:
-    """Describe parameters and answers. The problems stand once for all operations.
+    """Describe parameters, bodies and answers. The problems stand once for all operations.
 
     The framework would repeat them, and drop every null from the examples.
     """
+    document["security"] = []  # there is no authentication yet
     components = document["components"]
     components["responses"] = shared = {}
     codes = [kind.code for kind in Kind]
     components["schemas"]["Problem"]["properties"]["code"]["enum"] = codes
-    components["schemas"]["TaskMove"]["examples"] = [{"after": None}]
+    components["schemas"]["Violation"]["properties"]["code"]["enum"] = VIOLATION_CODES
     for path in document["paths"].values():
         for operation in path.values():
             for parameter in operation.get("parameters", ()):
                 _describe_parameter(parameter)
+            _add_examples(operation.get("requestBody", {}))
             responses = dict(sorted(operation["responses"].items()))
             for status, response in responses.items():
                 if codes := response.get("x-problems"):
@@ -176,8 +174,16 @@ def _describe(document: dict[str, Any]) -> None:
                     shared[name] = _describe_problems([Kind[code.upper()] for code in codes])
                     responses[status] = {"$ref": f"#/components/responses/{name}"}
                 else:
+                    _add_examples(response)
                     response["headers"] = response.get("headers", {}) | _REQUEST_ID
             operation["responses"] = responses
+
+
+def _add_examples(body: dict[str, Any]) -> None:
+    for content in body.get("content", {}).values():
+        _, _, name = content["schema"].get("$ref", "").rpartition("/")
+        if name in examples.EXAMPLES:
+            content["example"] = examples.EXAMPLES[name]
 
 
 def _describe_parameter(parameter: dict[str, Any]) -> None:
@@ -188,11 +194,12 @@ def _describe_parameter(parameter: dict[str, Any]) -> None:
         return
     schema.pop("description", None)  # the parameter itself has it
     example = schema["examples"][0]
-    described = f"{parameter.get('description', '')} Example: {in_words(example)}."
-    parameter["description"] = described.strip()
     if parameter["name"] == "user_id":
         # The only one that /docs can fill in: any other would change what the operation does.
         parameter["example"] = example
+    else:
+        described = f"{parameter.get('description', '')} Example: {in_words(example)}."
+        parameter["description"] = described.strip()
 
 
 def _never_null(schema: dict[str, Any]) -> dict[str, Any]:
@@ -223,21 +230,3 @@ def _example(kind: Kind) -> dict[str, Any]:
     return problem_document(
         kind.status, kind.code, kind.title, kind.detail, _EXAMPLE_REQUEST_ID, **members
     )
-
-
-async def _redoc_page(request: Request) -> Response:
-    root_path = request.scope.get("root_path", "").rstrip("/")
-    return get_redoc_html(
-        openapi_url=root_path + request.app.openapi_url,
-        title=f"{request.app.title} - ReDoc",
-        redoc_js_url=root_path + _REDOC_SCRIPT,
-        redoc_favicon_url=root_path + _FAVICON,
-        with_google_fonts=False,
-    )
-
-
-async def _redoc_script(_: Request) -> Response:
-    """Serve the script of /redoc without the one picture that it loads from the internet."""
-    script = await run_in_threadpool((SCRIPTS / "redoc.standalone.js").read_bytes)
-    script = script.replace(b"https://cdn.redoc.ly/redoc/logo-mini.svg", _FAVICON.encode())
-    return Response(script, media_type="text/javascript")

@@ -8,7 +8,7 @@ import logging
 from enum import Enum
 from http import HTTPStatus
 from http.client import responses
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import orjson
 from fastapi import HTTPException, Request, Response
@@ -17,13 +17,16 @@ from fastapi.utils import is_body_allowed_for_status_code
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.routing import Match
 
-from src.api.violations import violation
+from src.api.violations import RULE_CODE, UNFORESEEN, VIOLATIONS, violation
 from src.exceptions import (
     BatchFailed,
     CursorMismatch,
     DatabaseUnavailable,
     IdempotencyKeyReused,
+    TaskDeleted,
     TaskError,
+    TaskExists,
+    TaskNotFound,
     TokenMismatch,
     UnknownNeighbour,
     UnknownTimeZone,
@@ -31,6 +34,7 @@ from src.exceptions import (
 )
 from src.logs import REQUEST_ID
 from src.models.limits import BATCH_BODY_MAX_BYTES, BODY_MAX_BYTES, PROBLEM_MAX_ERRORS
+from src.schemas.fields import RuleCode
 from src.schemas.problem import PROBLEM_MEDIA_TYPE, Problem
 from src.schemas.task import to_json, to_wire
 
@@ -163,6 +167,17 @@ RULES: Final[dict[type[TaskError], tuple[dict[str, str], str]]] = {
 
 A name in braces is an attribute of the failure.
 """
+
+VIOLATION_CODES: Final = sorted(
+    {
+        *get_args(RuleCode),
+        *(code for code, _ in (*VIOLATIONS.values(), UNFORESEEN) if code != RULE_CODE),
+        *(failure.code for failure in RULES),
+        # An operation of a batch can fail with these, too.
+        *(failure.code for failure in (TaskNotFound, TaskDeleted, VersionMismatch, TaskExists)),
+    }
+)
+"""Every code that an entry of `errors` can have."""
 
 
 class RefusedRequest(HTTPException):

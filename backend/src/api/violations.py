@@ -17,8 +17,11 @@ from src.schemas.task import READ_ONLY
 _NAME_MAX_LENGTH: Final = 100
 """A longer name of a field or parameter can only come from the request, so it is left out."""
 
+RULE_CODE: Final = "{code}"
+"""The code of a rule of ours, which names its own."""
+
 VIOLATIONS: Final = {
-    "broken_rule": ("{code}", "{detail}"),
+    "broken_rule": (RULE_CODE, "{detail}"),
     "value_error": ("invalid", "{error}"),
     "missing": ("required", "is required"),
     "missing body": ("required", "must be a JSON object"),
@@ -73,11 +76,14 @@ VIOLATIONS: Final = {
 }
 """The code and the detail of each type of error. Names with a space or a hyphen are our own."""
 
+UNFORESEEN: Final = ("invalid", "is not valid")
+"""The same for every other type."""
+
 
 def violation(found: dict[str, Any]) -> dict[str, str]:
     """Say which rule is broken and where, without the input."""
     found = {**found, "loc": _location(found)}
-    code, detail = VIOLATIONS.get(_type_of(found), ("invalid", "is not valid"))
+    code, detail = VIOLATIONS.get(_type_of(found), UNFORESEEN)
     context = found.get("ctx", {})
     source, *path = found["loc"]
     return {

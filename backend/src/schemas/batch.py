@@ -73,18 +73,13 @@ class CompleteOperation(_OnVersion):
     is_completed: IsCompleted = Field(examples=[True])
 
 
-def _describe_move(schema: dict[str, Any]) -> None:
-    """Say in JSON Schema that there is one neighbour, in words that generators of clients skip."""
-    _describe(schema)
-    schema["if"] = {"required": ["after"]}
-    schema["then"] = {"properties": {"before": False}}
-    schema["else"] = {"required": ["before"]}
-
-
 class MoveOperation(Neighbour, _OnVersion):
-    """Move a task directly `after` or `before` another one; null stands for the top or the end."""
+    """Move a task directly `after` or `before` another one; null stands for the top or the end.
 
-    model_config = ConfigDict(json_schema_extra=_describe_move)
+    Send exactly one of the two.
+    """
+
+    model_config = ConfigDict(json_schema_extra=_describe)
 
     op: Literal["move"]
 

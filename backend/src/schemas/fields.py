@@ -12,14 +12,20 @@ from uuid import UUID
 import orjson
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
+from typing_extensions import TypeAliasType
 
 from src.models import limits
 
 _Day = TypeVar("_Day", date, datetime)
 
-NO_NUL: Final = r"^[^\u0000]*$"
-BLANK: Final = "".join(f"\\u{ord(character):04x}" for character in limits.WHITE_SPACE)
-_NOT_BLANK: Final = rf"^[^\u0000]*[^\u0000{BLANK}][^\u0000]*$"
+# All engines that read the patterns of the document know `\x00`; Go's and Rust's know no `\u0000`,
+# no look-around and no back-references. What differs between them is the meaning of `\s`.
+NO_NUL: Final = r"^[^\x00]*$"
+BLANK: Final = "".join(
+    f"\\x{ord(character):02x}" if character.isascii() else character
+    for character in limits.WHITE_SPACE
+)
+_NOT_BLANK: Final = rf"^[^\x00]*[^\x00{BLANK}][^\x00]*$"
 YEAR: Final = r"^(19|2\d)\d\d-"
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -30,7 +36,23 @@ _INSTANT: Final = re.compile(
 )
 
 
-def broken_rule(code: str, detail: str) -> PydanticCustomError:
+RuleCode = Literal[
+    "invalid_date",
+    "invalid_day_or_instant",
+    "invalid_entity_tag",
+    "invalid_instant",
+    "invalid_uuid",
+    "not_allowed",
+    "nul_character",
+    "one_neighbour",
+    "two_due_fields",
+    "unknown_time_zone",
+    "wrong_type",
+]
+"""The codes of the rules that pydantic does not know."""
+
+
+def broken_rule(code: RuleCode, detail: str) -> PydanticCustomError:
     """Report a broken rule: a stable `code`, and a `detail` that never holds the input."""
     return PydanticCustomError("broken_rule", "{detail}", {"code": code, "detail": detail})
 
@@ -129,9 +151,10 @@ Description = Annotated[
 
 IsCompleted = Annotated[bool, Field(description="Whether the task is done.", examples=[False])]
 
-Priority = Annotated[
-    Literal["none", "low", "medium", "high"],
-    Field(description="How important the task is.", examples=["high"]),
+# A type with a name is a component of the document: clients get one enum for all that use it.
+Priority = TypeAliasType("Priority", Literal["none", "low", "medium", "high"])
+TaskPriority = Annotated[
+    Priority, Field(description="How important the task is.", examples=["high"])
 ]
 
 DueDate = Annotated[

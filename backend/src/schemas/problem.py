@@ -26,10 +26,8 @@ class Violation(BaseModel):
     header: str | SkipJsonSchema[None] = Field(None, description="The name of the header.")
     code: str = Field(description="A stable, machine-readable code.", examples=["too_long"])
     detail: str = Field(description="A human-readable explanation. It may change.")
-    status: int | SkipJsonSchema[None] = Field(
+    status: Annotated[int, Field(ge=400, le=599)] | SkipJsonSchema[None] = Field(
         None,
-        ge=400,
-        le=599,
         description="The status that this operation would have had on its own. Only in a batch.",
         examples=[404],
     )

@@ -125,13 +125,12 @@ def _require_time_zone(value: str) -> str:
 
 
 _FIELD: Final = f"({'|'.join(SORT_FIELDS)})"
-_SORT: Final = rf"^(?!.*\b{_FIELD}\b.*\b\1\b)-?{_FIELD}(,-?{_FIELD})*$"
+_SORT: Final = rf"^-?{_FIELD}(,-?{_FIELD})*$"
 _PRIORITY: Final = f"({'|'.join(limits.PRIORITIES)})"
-_TAG_EDGE: Final = rf"[^\u0000,{BLANK}]"
+_TAG_EDGE: Final = rf"[^\x00,{BLANK}]"
 _TAG: Final = (
-    rf"[{BLANK}]*{_TAG_EDGE}([^\u0000,]{{0,{limits.TAG_MAX_LENGTH - 2}}}{_TAG_EDGE})?[{BLANK}]*"
+    rf"[{BLANK}]*{_TAG_EDGE}([^\x00,]{{0,{limits.TAG_MAX_LENGTH - 2}}}{_TAG_EDGE})?[{BLANK}]*"
 )
-_DAY_SCHEMA: Final[dict[str, Any]] = {"type": "string", "format": "date", "pattern": YEAR}
 _INSTANT_SCHEMA: Final[dict[str, Any]] = {"type": "string", "format": "date-time", "pattern": YEAR}
 
 Flag = Annotated[
@@ -143,7 +142,8 @@ Instant = Annotated[datetime, PlainValidator(_parse_instant), WithJsonSchema(_IN
 DayOrInstant = Annotated[
     date | datetime,
     PlainValidator(_parse_day_or_instant),
-    WithJsonSchema({"type": "string", "anyOf": [_DAY_SCHEMA, _INSTANT_SCHEMA]}),
+    # Of two formats, generators of clients would make a type without a meaning.
+    WithJsonSchema({"type": "string", "pattern": YEAR}),
 ]
 TimeZone = Annotated[
     str,
@@ -223,11 +223,11 @@ class TaskListQuery(TaskSummaryQuery):
         Sort,
         Field(
             description=f"One or more of {', '.join(f'`{field}`' for field in SORT_FIELDS)},"
-            " separated by commas. Each is ascending, or descending with `-` in front. `due` sorts"
-            " by the day in `tz`; within a day, tasks with a `due_date` come first, then those with"
-            " a `due_at` in order of time. Tasks without a due date come last both ways. `title`"
-            " sorts by code point, `position` in the order that the user arranged. Ties are broken"
-            " by the id.",
+            " separated by commas, each at most once. Each is ascending, or descending with `-` in"
+            " front. `due` sorts by the day in `tz`; within a day, tasks with a `due_date` come"
+            " first, then those with a `due_at` in order of time. Tasks without a due date come"
+            " last both ways. `title` sorts by code point, `position` in the order that the user"
+            " arranged. Ties are broken by the id.",
             examples=["due,-priority"],
         ),
     ] = "-created_at"
@@ -240,7 +240,8 @@ class TaskListQuery(TaskSummaryQuery):
     priority: Annotated[
         Priorities | None,
         Field(
-            description="Tasks with any of these priorities, separated by commas.",
+            description="Tasks with any of these priorities, separated by commas:"
+            f" {', '.join(f'`{name}`' for name in limits.PRIORITIES)}.",
             examples=["medium,high"],
         ),
     ] = None

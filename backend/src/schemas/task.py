@@ -27,8 +27,8 @@ from src.schemas.fields import (
     Id,
     IsCompleted,
     Position,
-    Priority,
     Tags,
+    TaskPriority,
     Title,
     broken_rule,
     in_words,
@@ -41,20 +41,14 @@ _ABSENT: Final[Any] = None
 
 
 def _describe(schema: dict[str, Any]) -> None:
-    """Say in JSON Schema that the two due fields exclude each other; leave out the defaults.
+    """Leave out the defaults.
 
     Generators of clients take a field with a `default` for one that is always there, and would
-    make it required when creating a task.
+    make it required when creating a task. That the two due fields exclude each other is said in
+    words: of a `not`, some generators make a second class.
     """
-    due = {name: {"type": "string"} for name in ("due_date", "due_at")}
-    schema["not"] = {"required": list(due), "properties": due}
     for field in schema["properties"].values():
         field.pop("default", None)
-    # With a position, whoever tries the example would put all tasks into the same place.
-    schema["examples"] = [
-        {name: field["examples"][0] for name, field in schema["properties"].items()}
-    ]
-    del schema["examples"][0]["position"]
 
 
 def _describe_with_defaults(schema: dict[str, Any], model: type[BaseModel]) -> None:
@@ -98,7 +92,7 @@ class TaskCreate(_TaskBody):
     title: Title
     description: Description = None
     is_completed: IsCompleted = False
-    priority: Priority = "none"
+    priority: TaskPriority = "none"
     due_date: DueDate = None
     due_at: DueAt = None
     tags: Tags = Field(default_factory=list)
@@ -131,7 +125,7 @@ class TaskReplace(_RoundTripBody):
     title: Title
     description: Description
     is_completed: IsCompleted
-    priority: Priority
+    priority: TaskPriority
     due_date: DueDate
     due_at: DueAt
     tags: Tags
@@ -148,7 +142,7 @@ class TaskUpdate(_RoundTripBody):
     title: Title = _ABSENT
     description: Description = None
     is_completed: IsCompleted = _ABSENT
-    priority: Priority = _ABSENT
+    priority: TaskPriority = _ABSENT
     due_date: DueDate = None
     due_at: DueAt = None
     tags: Tags = _ABSENT
@@ -232,7 +226,7 @@ class Task(BaseModel):
         " reopening clears it.",
         examples=[None],
     )
-    priority: Priority
+    priority: TaskPriority
     due_date: DueDate
     due_at: DueAt
     tags: Tags
@@ -245,11 +239,6 @@ class Task(BaseModel):
     )
     created_at: AwareDatetime = Field(examples=["2026-12-01T09:30:00.000000Z"])
     updated_at: AwareDatetime = Field(examples=["2026-12-02T18:15:30.123456Z"])
-
-
-EXAMPLE_TASK: Final = {
-    name: field.examples[0] for name, field in Task.model_fields.items() if field.examples
-}
 
 
 class TaskPage(BaseModel):

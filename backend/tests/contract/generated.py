@@ -18,7 +18,7 @@ from typing import Any, Final
 from pydantic import SecretStr
 
 from src.api.problems import RULES, Kind
-from src.api.violations import VIOLATIONS, violation
+from src.api.violations import UNFORESEEN, VIOLATIONS
 from src.config import ROOT, Settings
 from src.main import create_app
 from src.models import limits
@@ -36,7 +36,7 @@ def openapi() -> dict[str, Any]:
 
 
 def openapi_text() -> str:
-    return json.dumps(openapi(), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(openapi(), indent=2) + "\n"
 
 
 def limits_table() -> str:
@@ -56,11 +56,11 @@ def problems_table() -> str:
         ("status", "code", "title", "what it says"),
         [(str(kind.status), f"`{kind.code}`", kind.title, kind.detail) for kind in Kind],
     )
-    violations = _table(
+    rules = _table(
         ("code", "what it says"),
-        [(f"`{code}`", "<br>".join(details)) for code, details in sorted(_violations().items())],
+        [(f"`{code}`", "<br>".join(details)) for code, details in sorted(violations().items())],
     )
-    return f"{kinds}\n\nThe codes in `errors`:\n\n{violations}"
+    return f"{kinds}\n\nThe codes in `errors`:\n\n{rules}"
 
 
 BLOCKS: Final = MappingProxyType(
@@ -125,10 +125,10 @@ def _value(value: object) -> str:
     return f"`{value}`" if isinstance(value, str) else str(value)
 
 
-def _violations() -> dict[str, list[str]]:
+def violations() -> dict[str, list[str]]:
     """Give every code that an entry of `errors` can have, each with its details."""
     found: dict[str, list[str]] = {}
-    for code, detail in (*VIOLATIONS.values(), *_own_rules(), *_failures(), _unforeseen()):
+    for code, detail in (*VIOLATIONS.values(), *_own_rules(), *_failures(), UNFORESEEN):
         # Some pass on what a rule says: they have no text of their own.
         if not detail.startswith("{") and detail not in found.setdefault(code, []):
             found[code].append(detail)
@@ -152,11 +152,6 @@ def _failures() -> Iterator[tuple[str, str]]:
     """Give the failures of the domain that break a rule."""
     for failure, (_, detail) in RULES.items():
         yield failure.code, detail
-
-
-def _unforeseen() -> tuple[str, str]:
-    found = violation({"type": "of no kind we know", "loc": ("body",)})
-    return found["code"], found["detail"]
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

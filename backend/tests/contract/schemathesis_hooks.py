@@ -46,12 +46,13 @@ _MATTERS_OF_STATE: Final = (
 
 @schemathesis.hook
 def before_load_schema(context: HookContext, raw_schema: dict[str, Any]) -> None:  # noqa: ARG001 — prescribed
-    """Name the format of the preconditions.
+    """Name the format of the preconditions, and add what the document only says in words.
 
     In its coverage phase schemathesis fills headers with letters and digits only; where a
     pattern asks for a quote it sends a wrong value and still expects it to be accepted. And it
     prefers examples, which cannot know the versions that tasks have here.
     """
+    _add_rules(raw_schema)
     for path in raw_schema["paths"].values():
         for operation in path.values():
             for parameter in operation.get("parameters", ()):
@@ -59,6 +60,25 @@ def before_load_schema(context: HookContext, raw_schema: dict[str, Any]) -> None
                 if is_precondition and "pattern" in parameter["schema"]:
                     parameter["schema"]["format"] = _ENTITY_TAGS
                     del parameter["schema"]["examples"]
+
+
+def _add_rules(raw_schema: dict[str, Any]) -> None:
+    """Write into the schemas the rules that would make generators of clients stumble."""
+    schemas = raw_schema["components"]["schemas"]
+    due = {name: {"type": "string"} for name in ("due_date", "due_at")}
+    for name in ("TaskCreate", "TaskReplace", "TaskUpdate"):
+        schemas[name]["not"] = {"required": [*due], "properties": due}
+    schemas["MoveOperation"] |= {
+        "if": {"required": ["after"]},
+        "then": {"properties": {"before": False}},
+        "else": {"required": ["before"]},
+    }
+    for parameter in raw_schema["paths"]["/api/v1/{user_id}/tasks"]["get"]["parameters"]:
+        schema = parameter["schema"]
+        if parameter["name"] in ("due_before", "due_after"):
+            schema["anyOf"] = [{"format": "date"}, {"format": "date-time"}]
+        if parameter["name"] == "sort":
+            schema["not"] = {"pattern": r"\b([a-z_]+)\b.*\b\1\b"}
 
 
 @schemathesis.hook

@@ -128,7 +128,7 @@ def run(
     """Run the client of the document, or the one that works offline, with its example, or another
     `use`; give what it prints. What it stores is in the directory.
     """
-    client, example, offline, opening, offline_example, _ = programs(language)
+    client, example, offline, opening, offline_example, *_ = programs(language)
     line_end = ";" if language == "typescript" else ""
     base_url = f'{"const " if line_end else ""}BASE_URL = "{url}"{line_end}\n'
     if is_offline:
@@ -676,7 +676,7 @@ class TestPositions:
         self, language: str, directory: Path, pairs: list[tuple[str | None, str | None]]
     ) -> list[str | None]:
         """Compute the positions between these pairs with the function of the document."""
-        *_, function = programs(language)
+        function = programs(language)[5]
         use = {
             "python": f"import json\npairs = json.loads({json.dumps(pairs)!r})\n"
             "print(json.dumps([position_between(*pair) for pair in pairs]))",

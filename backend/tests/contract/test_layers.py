@@ -66,5 +66,4 @@ class TestLimits:
         assert not [f"line {node.lineno}: {ast.unparse(node)}" for node in repeated]
 
     def test_the_priorities_of_the_wire_are_those_of_the_table(self) -> None:
-        literal, *_ = get_args(fields.Priority)
-        assert get_args(literal) == limits.PRIORITIES
+        assert get_args(fields.Priority.__value__) == limits.PRIORITIES

@@ -25,7 +25,8 @@ LOCK: Final = (
 def project(tmp_path: Path) -> Path:
     """A project with nothing but the Makefile and the lists of packages, which are empty."""
     project = tmp_path / FOLDER
-    (project / "backend" / "benchmarks").mkdir(parents=True)
+    for folder in ("benchmarks", "tests/clients"):
+        (project / "backend" / folder).mkdir(parents=True)
     shutil.copy(ROOT / "Makefile", project)
     for name in ("requirements-run.txt", "requirements-dev.txt"):
         (project / "backend" / name).touch()
@@ -90,6 +91,7 @@ def make(project: Path, target: str) -> list[str]:
                 " -o requirements-run.txt",
                 f"backend: {LOCK} pyproject.toml -c requirements-dev.txt -o requirements.txt",
                 f"benchmarks: {LOCK} requirements.in -o requirements.txt",
+                f"clients: {LOCK} requirements.in -o requirements.txt",
             ],
         ),
         ("lists", [f"{FOLDER}: check-lists ../.venv/bin"]),

@@ -73,8 +73,32 @@ class TestInABrowser:
                     shown = block.inner_text()
                     for parameter in operation.get("parameters", ()):
                         assert parameter["description"].replace("`", "") in shown
-                        assert parameter["description"].endswith("`.")
+                        if "example" in parameter:
+                            assert f"Example : {parameter['example']}" in shown
             assert overhang(page) == 0, "the page is wider than its window"
+
+    @pytest.mark.requirement("FR-210")
+    @pytest.mark.parametrize("width", [1280, 390])
+    def test_docs_is_short_on_wide_and_narrow_screens(
+        self, shared_database_url: str, width: int
+    ) -> None:
+        app = create_app(make_settings(shared_database_url))
+        with listening(app) as url, open_page(url, width=width) as page:
+            page.goto(f"{url}/docs")
+            open_every_operation(page)
+
+            assert overhang(page) == 0, "the page is wider than its window"
+            answers = page.locator(f"{CREATE} .responses-table tr.response")
+            places = {
+                answer.get_attribute("data-code"): answer.bounding_box() for answer in answers.all()
+            }
+            top = {code: box["y"] for code, box in places.items() if box}
+            assert sorted(top, key=lambda code: top[code])[:2] == ["201", "200"]
+            examples = page.locator(f"{CREATE} .responses-table .model-example:visible")
+            assert examples.count() == 2, "that of the task, and that of a 422"
+            text = page.locator(f"{CREATE} .parameters-col_description").nth(1).bounding_box()
+            assert text
+            assert text["width"] > width * 0.7
 
     def test_docs_fills_in_the_user_only(self, database_url: str) -> None:
         with listening(create_app(make_settings(database_url))) as url, open_page(url) as page:

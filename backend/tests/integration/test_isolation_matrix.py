@@ -82,7 +82,8 @@ class Owner(NamedTuple):
 
 def resolved(schema: dict[str, Any]) -> dict[str, Any]:
     while "$ref" in schema:
-        schema = DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+        referred = DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+        schema = {**referred, **{key: value for key, value in schema.items() if key != "$ref"}}
     return schema
 
 
