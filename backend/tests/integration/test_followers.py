@@ -24,8 +24,8 @@ Copy = dict[str, Task]
 
 @pytest.fixture
 async def own_client(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of an app on a database of its own."""
-    async with serving(database_url) as (_, client):
+    """A client of an app on a database of its own, where one user may keep all writers waiting."""
+    async with serving(database_url, db_user_share=1, db_pool_timeout=30) as (_, client):
         yield client
 
 

@@ -815,4 +815,6 @@ class TestABadStart:
             assert running.wait() != 0
 
             assert "Traceback" not in running.err
-            assert running.err.splitlines()[-1].startswith("task-api: ")
+            assert running.err.splitlines()[-1].startswith(
+                "task-api: the database is at a migration that this version does not know: "
+            )

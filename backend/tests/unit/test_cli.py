@@ -1,6 +1,7 @@
 """Where the command line listens, and what it refuses before it starts anything."""
 
 import errno
+import signal
 import socket
 from contextlib import ExitStack
 from typing import Any
@@ -45,6 +46,14 @@ def settings_for(host: str, port: int = 0) -> Settings:
 
 
 @pytest.mark.requirement("FR-104")
+@pytest.mark.requirement("FR-037")
+def test_ctrl_c_at_the_start_ends_with_the_usual_status_and_no_traceback() -> None:
+    with pytest.raises(SystemExit) as ended, cli.errors_in_one_line():
+        raise KeyboardInterrupt
+
+    assert ended.value.code == 128 + signal.SIGINT
+
+
 class TestTheAddresses:
     def test_of_a_name_are_all_served_on_the_same_port(
         self, monkeypatch: pytest.MonkeyPatch
