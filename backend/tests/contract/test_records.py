@@ -1,6 +1,7 @@
-"""The decisions, the records of the work, the changelog and the links: in form, and true."""
+"""The decisions, the records, the changelog, the license and the links: in form, and true."""
 
 import re
+import tomllib
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +22,8 @@ INDEX: Final = DECISIONS / "README.md"
 FEATURE: Final = "002-backend-database"
 RECORDS: Final = ROOT / "history" / "prompts" / FEATURE
 CHANGELOG: Final = ROOT / "backend" / "CHANGELOG.md"
+LICENSE: Final = ROOT / "LICENSE"
+PACKAGE: Final = ROOT / "backend" / "pyproject.toml"
 
 _SLUG: Final = r"[a-z0-9]+(?:-[a-z0-9]+)*"
 _DECISION: Final = re.compile(rf"(\d{{4}})-{_SLUG}\.md")
@@ -135,6 +138,17 @@ class TestChangelog:
         found = re.findall(r"^## \[(.+?)\](?: - (.+))?$", CHANGELOG.read_text(), re.MULTILINE)
         assert len(found) == len(headings(CHANGELOG.read_text(), 2))
         return found
+
+
+@pytest.mark.requirement("FR-240")
+def test_the_license_the_package_and_the_readme_say_the_same() -> None:
+    package = tomllib.loads(PACKAGE.read_text())["project"]
+    (author,) = package["authors"]
+    title, _, copyright_line, *_ = LICENSE.read_text().splitlines()
+
+    assert title == f"{package['license']} License"
+    assert copyright_line.endswith(f" {author['name']}")
+    assert f"[{title}](LICENSE)" in (ROOT / "README.md").read_text()
 
 
 class TestLinks:

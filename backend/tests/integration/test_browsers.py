@@ -144,5 +144,5 @@ def serving_under_prefix(
     }
     with server(directory / "api", program=SERVE, **settings) as running:
         running.wait_until_it_serves()
-        with nginx(directory, running.url, PREFIX) as url:
+        with nginx(directory, running.url, prefix=PREFIX) as url:
             yield url

@@ -1,8 +1,9 @@
-"""Clients that read nothing, and what the proxy in `deploy` keeps away from the server."""
+"""Clients that read nothing, and the proxy in `deploy`: what it passes on, and what it does not."""
 
 import json
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import httpx
@@ -16,7 +17,7 @@ from tests.builders import path_of, tasks_of
 from tests.conftest import make_settings
 from tests.http_edge import answers, exchange
 from tests.listening import listening
-from tests.nginx import nginx
+from tests.nginx import Certificate, make_certificate, nginx
 from tests.processes import PATIENCE, wait_until
 
 LARGE: Final = {"title": "x", "description": "\U0001f600" * 2000, "tags": ["\U0001f600" * 50]}
@@ -206,6 +207,24 @@ class TestTheProxy:
 
         assert [answer.status for answer in answers] == statuses
 
+    @pytest.mark.requirement("FR-241", "FR-108")
+    def test_compresses_answers_whose_tags_the_api_takes_back(self, proxy: str, user: str) -> None:
+        answer = httpx.post(proxy + tasks_of(user), json=LARGE).raise_for_status()
+        plain, url = answer.headers["etag"], proxy + answer.headers["location"]
+
+        answer = httpx.get(url, headers={"Accept-Encoding": "gzip"})
+
+        assert answer.headers["content-encoding"] == "gzip"
+        assert "accept-encoding" in answer.headers["vary"].lower()
+        marked = answer.headers["etag"]
+        assert marked == f"W/{plain}"
+        assert httpx.get(url, headers={"If-None-Match": marked}).status_code == 304
+        change = {"title": "Buy milk"}
+        changed = httpx.patch(url, json=change, headers={"If-Match": marked})
+        assert (changed.status_code, changed.json()["title"]) == (200, "Buy milk")
+        again = httpx.patch(url, json=change, headers={"If-Match": marked})
+        assert (again.status_code, again.json()["code"]) == (412, "version_mismatch")
+
     def test_disconnects_a_client_that_never_reads(self, proxy: str, user: str) -> None:
         fill_list(proxy, user)
         with connected(proxy) as connection:
@@ -213,6 +232,36 @@ class TestTheProxy:
             assert connection.recv(12) == b"HTTP/1.1 200"
 
             wait_until(lambda: state_of(connection) == CLOSED)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return make_certificate(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.mark.requirement("FR-241")
+class TestTheProxyWithTLS:
+    def test_passes_requests_on(
+        self, api: str, certificate: Certificate, user: str, tmp_path: Path
+    ) -> None:
+        with (
+            nginx(tmp_path, api, certificate=certificate) as url,
+            httpx.Client(base_url=url, verify=certificate.trust()) as client,
+        ):
+            created = client.post(tasks_of(user), json={"title": "Buy milk"})
+            found = client.get(created.headers["location"])
+
+        assert url.startswith("https://")
+        assert (created.status_code, found.json()) == (201, created.json())
+
+    def test_offers_http_2(self, api: str, certificate: Certificate, tmp_path: Path) -> None:
+        with (
+            nginx(tmp_path, api, certificate=certificate) as url,
+            connected(url) as connection,
+            certificate.trust().wrap_socket(connection, server_hostname="127.0.0.1") as encrypted,
+        ):
+            assert encrypted.selected_alpn_protocol() == "h2"
+            assert encrypted.version() == "TLSv1.3"
 
 
 def state_of(connection: socket.socket) -> int:
