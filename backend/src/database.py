@@ -11,6 +11,7 @@ import select
 from asyncio import get_running_loop
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
 from enum import Enum, auto
 from functools import cache
 from math import ceil
@@ -115,6 +116,16 @@ class Outcome(NamedTuple):
 
     rows: Sequence[Row[Any]]
     may_have_run_before: bool
+
+
+class StatementTime:
+    """The time that a request has waited for its statements, in seconds."""
+
+    seconds = 0.0
+
+
+STATEMENT_TIME: Final[ContextVar[StatementTime | None]] = ContextVar("statement_time", default=None)
+"""Where the statements of the current request add their time."""
 
 
 class AutocommitError(RuntimeError):
@@ -605,15 +616,21 @@ def _start_timer(connection: Connection, seconds: float) -> None:
     A cancel request would hang as well. A connection whose socket is shut down fails at once.
     """
     _stop_timer(connection)
-    connection.info[_TIMER] = get_running_loop().call_later(
+    timer = get_running_loop().call_later(
         seconds, _shut_down, _driver_connection(connection.connection)
     )
+    connection.info[_TIMER] = timer, monotonic()
 
 
 def _stop_timer(connection: Connection | ConnectionPoolEntry) -> None:
-    timer = connection.info.pop(_TIMER, None)
-    if timer is not None:
-        timer.cancel()
+    running = connection.info.pop(_TIMER, None)
+    if running is None:
+        return
+    timer, started = running
+    timer.cancel()
+    statement_time = STATEMENT_TIME.get()
+    if statement_time is not None:
+        statement_time.seconds += monotonic() - started
 
 
 def _stop_timer_at_checkin(_: object, record: ConnectionPoolEntry) -> None:

@@ -1,6 +1,10 @@
-"""The log: one line per event on standard error, as text or as JSON, each with the request's id."""
+"""The log: one line per event on standard error, as text or as JSON, each with the request's id.
+
+As JSON, a request is an object with its values as fields; as text, it is a line for people.
+"""
 
 import logging
+import time
 from collections.abc import Iterator
 from contextvars import ContextVar
 from logging.config import dictConfig
@@ -8,7 +12,8 @@ from types import TracebackType
 from typing import ClassVar, Final
 
 import psycopg
-from pythonjsonlogger.json import JsonFormatter
+from pythonjsonlogger.core import RESERVED_ATTRS
+from pythonjsonlogger.orjson import OrjsonFormatter
 
 from src.config import Settings
 
@@ -47,7 +52,13 @@ class RepetitionFilter(logging.Filter):
 
 
 class SafeFormatter(logging.Formatter):
-    """Leaves out of tracebacks what the database says: its messages quote the values of a row."""
+    """Writes times in UTC. Leaves out of tracebacks what the database says: its messages quote the
+    values of a row.
+    """
+
+    converter = staticmethod(time.gmtime)
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
 
     def formatException(self, ei: _ExcInfo) -> str:  # noqa: N802 — as in the base class
         text = super().formatException(ei)
@@ -57,7 +68,7 @@ class SafeFormatter(logging.Formatter):
         return text
 
 
-class JSONFormatter(SafeFormatter, JsonFormatter):
+class JSONFormatter(SafeFormatter, OrjsonFormatter):
     """Writes each event as one JSON object."""
 
 
@@ -76,8 +87,12 @@ def _database_errors(error: BaseException | None) -> Iterator[psycopg.Error]:
         error = error.__cause__ or error.__context__
 
 
+_TEXT: Final = "%(asctime)s %(levelname)s [%(request_id)s] %(name)s: "
+
+
 def configure(settings: Settings) -> None:
     """Set up all logging of the process."""
+    is_json = settings.log_format == "json"
     dictConfig(
         {
             "version": 1,
@@ -87,24 +102,35 @@ def configure(settings: Settings) -> None:
                 "repetition": {"()": RepetitionFilter},
             },
             "formatters": {
-                "text": {
+                "text": {"()": TextFormatter, "format": f"{_TEXT}%(message)s"},
+                "text of a request": {
                     "()": TextFormatter,
-                    "format": "%(asctime)s %(levelname)s [%(request_id)s] %(name)s: %(message)s",
+                    "format": f"{_TEXT}%(method)s %(path)s %(status)d %(duration_ms).1f ms,"
+                    " database %(database_ms).1f ms",
                 },
                 "json": {
                     "()": JSONFormatter,
                     "format": "%(asctime)s %(levelname)s %(request_id)s %(name)s %(message)s",
+                    "rename_fields": {"asctime": "time", "levelname": "level", "name": "logger"},
+                    # uvicorn's messages once more, with codes for colours
+                    "reserved_attrs": [*RESERVED_ATTRS, "color_message"],
                 },
             },
             "handlers": {
                 "stderr": {
                     "class": "logging.StreamHandler",
-                    "formatter": settings.log_format,
+                    "formatter": "json" if is_json else "text",
                     "filters": ["request_id"],
-                }
+                },
+                "requests": {
+                    "class": "logging.StreamHandler",
+                    "formatter": "json" if is_json else "text of a request",
+                    "filters": ["request_id"],
+                },
             },
             "root": {"level": settings.log_level.upper(), "handlers": ["stderr"]},
             "loggers": {
+                "src.access": {"handlers": ["requests"], "propagate": False},
                 "src.api.problems": {"filters": ["repetition"]},
                 # Every request has its own line already; this one would show the values of queries.
                 "uvicorn.access": {"handlers": [], "propagate": False},

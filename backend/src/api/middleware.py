@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from src.api.bodies import has_body
 from src.api.problems import RETRY_AFTER, Kind, problem
+from src.database import STATEMENT_TIME, StatementTime
 from src.logs import REQUEST_ID
 
 _SANE_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
@@ -31,6 +32,9 @@ _SECURITY_HEADERS: Final = {
     "X-Frame-Options": "DENY",  # for browsers that do not know `frame-ancestors`
 }
 _HOST: Final = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?")
+
+UNMATCHED: Final = "unmatched"
+"""The route of a request that is for none."""
 
 access_log = logging.getLogger("src.access")
 log = logging.getLogger(__name__)
@@ -53,7 +57,10 @@ class RequestContext:
             return
         headers = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
         request_id = _request_id(headers)
-        token = REQUEST_ID.set(request_id)
+        id_token = REQUEST_ID.set(request_id)
+        statement_time = StatementTime()
+        time_token = STATEMENT_TIME.set(statement_time)
+        request: Scope = {**scope, "headers": headers}
         started = time.perf_counter()
         status = 0
 
@@ -68,18 +75,21 @@ class RequestContext:
             await send(message)
 
         try:
-            await self.app({**scope, "headers": headers}, receive, send_with_id)
+            await self.app(request, receive, send_with_id)
         finally:
             if access_log.isEnabledFor(logging.INFO):
-                access_log.info(
-                    "%s %s %d %.1f ms",
-                    scope["method"],
+                fields = {
+                    "method": scope["method"],
+                    "route": _route_of(request),
                     # As it was sent, percent-encoded: no line breaks reach the log.
-                    scope["raw_path"].decode("ascii", "backslashreplace"),
-                    status,
-                    (time.perf_counter() - started) * 1000,
-                )
-            REQUEST_ID.reset(token)
+                    "path": scope["raw_path"].decode("ascii", "backslashreplace"),
+                    "status": status,
+                    "duration_ms": round((time.perf_counter() - started) * 1000, 3),
+                    "database_ms": round(statement_time.seconds * 1000, 3),
+                }
+                access_log.info("request", extra=fields)
+            STATEMENT_TIME.reset(time_token)
+            REQUEST_ID.reset(id_token)
 
 
 class SecurityHeaders:
@@ -131,7 +141,10 @@ class HTTPRules:
         elif scope["path"].endswith("\n") or b"%2f" in scope["raw_path"].lower():
             refusal = problem(Kind.ROUTE_NOT_FOUND)
         elif scope["method"] == "HEAD":
-            await self.app({**scope, "method": "GET"}, receive, _without_body(send))
+            scope["method"] = (
+                "GET"  # the scope is a copy of `RequestContext`, which wants its route
+            )
+            await self.app(scope, receive, _without_body(send))
             return
         else:
             await self.app(scope, receive, send)
@@ -187,6 +200,14 @@ class UnexpectedErrors:
                 kind = Kind.DATABASE_UNAVAILABLE if is_read else Kind.OUTCOME_UNKNOWN
                 answer = problem(kind, headers={"Retry-After": RETRY_AFTER})
             await answer(scope, receive, send)
+
+
+def _route_of(request: Scope) -> str:
+    """Give the template of the route, such as `/health`, once the request has been routed.
+
+    What is no operation of FastAPI's has none: an unknown path, a preflight, a file of /docs.
+    """
+    return getattr(request.get("route"), "path_format", UNMATCHED)
 
 
 def _request_id(headers: list[tuple[bytes, bytes]]) -> str:

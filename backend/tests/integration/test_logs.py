@@ -6,7 +6,8 @@ import re
 import socket
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime, timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any, Final
@@ -14,18 +15,27 @@ from typing import Any, Final
 import httpx
 import psycopg
 import pytest
+from fastapi import FastAPI
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
+from src.api.deps import SessionDep
+from src.database import transaction
 from src.logs import RepetitionFilter
 from src.main import create_app
-from tests.builders import create, path_of, tasks_of
+from tests.builders import NO_TASK, create, path_of, tasks_of
 from tests.conftest import BASE_URL, make_settings
 from tests.processes import free_port, server, serving
 
 pytestmark = pytest.mark.anyio
 
 LINE: Final = re.compile(
-    r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (?P<levelname>[A-Z]+) \[(?P<request_id>[^\]]+)\]"
-    r" (?P<name>[\w.]+): (?P<message>.*)"
+    r"(?P<time>\S+) (?P<level>[A-Z]+) \[(?P<request_id>[^\]]+)\] (?P<logger>[\w.]+):"
+    r" (?P<message>.*)"
+)
+REQUEST: Final = re.compile(
+    r"(?P<method>[A-Z]+) (?P<path>\S+) (?P<status>\d+) (?P<duration_ms>\d+\.\d) ms,"
+    r" database (?P<database_ms>\d+\.\d) ms"
 )
 FORMATS: Final = ["text", "json"]
 
@@ -34,17 +44,38 @@ def parse(line: str, log_format: str) -> dict[str, Any]:
     """Read one line of the log; every line must be an event of its own."""
     if log_format == "json":
         event: dict[str, Any] = json.loads(line)
-        assert {"asctime", "levelname", "request_id", "name", "message"} <= event.keys()
-        return event
-    match = LINE.fullmatch(line)
-    assert match, f"not a line of the log: {line!r}"
-    return match.groupdict()
+        assert {"time", "level", "request_id", "logger", "message"} <= event.keys()
+        assert "color_message" not in event
+    else:
+        match = LINE.fullmatch(line)
+        assert match, f"not a line of the log: {line!r}"
+        event = match.groupdict()
+    assert datetime.fromisoformat(event["time"]).utcoffset() == timedelta()
+    return event
+
+
+def request_in(event: dict[str, Any]) -> dict[str, Any]:
+    """Give the values of a request's event, which has nothing else; times as `...`."""
+    event = dict(event)
+    assert event.pop("level") == "INFO"
+    assert event.pop("logger") == "src.access"
+    message = event.pop("message")
+    del event["time"], event["request_id"]
+    if event:
+        assert message == "request"
+        assert 0 <= event["database_ms"] <= event["duration_ms"]
+    else:
+        match = REQUEST.fullmatch(message)
+        assert match, f"not the line of a request: {message!r}"
+        event = match.groupdict() | {"status": int(match["status"])}
+    return event | {"duration_ms": ..., "database_ms": ...}
 
 
 class Log:
     """What the app has logged."""
 
-    def __init__(self, stream: StringIO, log_format: str) -> None:
+    def __init__(self, app: FastAPI, stream: StringIO, log_format: str) -> None:
+        self.app = app
         self._stream = stream
         self._format = log_format
 
@@ -58,7 +89,7 @@ class Log:
         lines = self.text.splitlines()
         # In the text form, what continues an event is indented.
         events = [parse(line, self._format) for line in lines if not line.startswith("    ")]
-        return [event for event in events if event["name"].startswith("src.")]
+        return [event for event in events if event["logger"].startswith("src.")]
 
 
 @pytest.fixture(params=FORMATS)
@@ -92,13 +123,13 @@ async def log_of(
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE_URL) as client,
     ):
-        yield client, Log(stream, log_format)
+        yield client, Log(app, stream, log_format)
 
 
 class TestARequest:
-    @pytest.mark.requirement("FR-038", "FR-027")
+    @pytest.mark.requirement("FR-038", "FR-027", "FR-220")
     async def test_is_one_line_with_its_id(
-        self, logged: tuple[httpx.AsyncClient, Log], user: str
+        self, logged: tuple[httpx.AsyncClient, Log], log_format: str, user: str
     ) -> None:
         client, log = logged
 
@@ -106,9 +137,14 @@ class TestARequest:
 
         (event,) = log.events
         assert event["request_id"] == answer.headers["x-request-id"]
-        assert event["levelname"] == "INFO"
-        assert event["name"] == "src.access"
-        assert re.fullmatch(rf"GET {tasks_of(user)} 200 \d+\.\d ms", event["message"])
+        route = {"route": "/api/v1/{user_id}/tasks"} if log_format == "json" else {}
+        assert request_in(event) == route | {
+            "method": "GET",
+            "path": tasks_of(user),
+            "status": 200,
+            "duration_ms": ...,
+            "database_ms": ...,
+        }
 
     @pytest.mark.requirement("FR-027")
     async def test_may_bring_its_id(self, logged: tuple[httpx.AsyncClient, Log]) -> None:
@@ -157,7 +193,7 @@ class TestARequest:
         await client.get(path)
 
         (event,) = log.events
-        assert event["message"].startswith(f"GET {path} 404 ")
+        assert request_in(event)["path"] == path
 
     @pytest.mark.requirement("FR-038", "FR-027")
     async def test_that_fails_unforeseen_is_told_of_in_one_more_line_with_its_id(
@@ -176,8 +212,8 @@ class TestARequest:
 
         assert answer.status_code == 500
         failure, access = log.events
-        assert failure["levelname"] == "ERROR"
-        assert " 500 " in access["message"]
+        assert failure["level"] == "ERROR"
+        assert request_in(access)["status"] == 500
         assert {failure["request_id"], access["request_id"]} == {answer.headers["x-request-id"]}
 
     @pytest.mark.requirement("FR-038", "FR-077")
@@ -225,7 +261,90 @@ class TestARequest:
         assert len({event["request_id"] for event in log.events}) == 5
 
 
-@pytest.mark.requirement("FR-038", "FR-027")
+@pytest.mark.requirement("FR-220")
+@pytest.mark.parametrize("log_format", ["json"])
+class TestTheRoute:
+    @pytest.mark.parametrize(
+        ("method", "path", "route", "status"),
+        [
+            ("GET", "/api/v1/{user}/tasks/{task}", "/api/v1/{user_id}/tasks/{task_id}", 404),
+            ("HEAD", "/api/v1/{user}/tasks", "/api/v1/{user_id}/tasks", 200),
+            ("PUT", "/api/v1/{user}/tasks", "/api/v1/{user_id}/tasks", 405),
+            ("POST", "/api/v1/{user}/tasks", "/api/v1/{user_id}/tasks", 422),
+            ("GET", "/health", "/health", 200),
+            ("GET", "/nowhere/{user}", "unmatched", 404),
+            ("GET", "/redoc", "unmatched", 200),
+        ],
+    )
+    async def test_is_the_template_not_the_path(
+        self,
+        logged: tuple[httpx.AsyncClient, Log],
+        user: str,
+        method: str,
+        path: str,
+        route: str,
+        status: int,
+    ) -> None:
+        client, log = logged
+
+        await client.request(method, path.format(user=user, task=NO_TASK))
+
+        (event,) = log.events
+        assert request_in(event) == {
+            "method": method,
+            "route": route,
+            "path": path.format(user=user, task=NO_TASK),
+            "status": status,
+            "duration_ms": ...,
+            "database_ms": ...,
+        }
+
+
+@pytest.mark.requirement("FR-221")
+class TestTheTimeInTheDatabase:
+    @pytest.mark.unscoped
+    async def test_is_that_of_all_statements_and_of_the_commit(
+        self, database_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            connection.execute(
+                "CREATE TABLE slow (id int);"
+                " CREATE FUNCTION sleep() RETURNS trigger LANGUAGE plpgsql"
+                " AS $$ BEGIN PERFORM pg_sleep(0.04); RETURN NULL; END $$;"
+                " CREATE CONSTRAINT TRIGGER sleep AFTER INSERT ON slow"
+                " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION sleep()"
+            )
+
+        fails_slowly = "DO $$ BEGIN PERFORM pg_sleep(0.02); RAISE division_by_zero; END $$"
+
+        async def be_slow(session: SessionDep) -> None:
+            with suppress(DBAPIError):
+                await session.exec(text(fails_slowly))  # type: ignore[call-overload]
+            async with transaction(session):
+                await session.exec(text("SELECT pg_sleep(0.03)"))  # type: ignore[call-overload]
+                await session.exec(text("INSERT INTO slow VALUES (1)"))  # type: ignore[call-overload]
+
+        async with log_of(database_url, "json", monkeypatch) as (client, log):
+            log.app.add_api_route("/slow", be_slow)
+            await client.get("/slow")
+
+        (event,) = log.events
+        assert request_in(event)["route"] == "/slow"
+        assert event["database_ms"] >= 20 + 30 + 40
+
+    async def test_is_nothing_if_there_are_none(
+        self, shared_database_url: str, user: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with log_of(shared_database_url, "json", monkeypatch) as (client, log):
+            await create(client, user)
+            await client.get("/health")
+
+        created, health = log.events
+        assert created["database_ms"] > 0
+        assert health["database_ms"] == 0
+
+
+@pytest.mark.requirement("FR-038", "FR-027", "FR-220")
 @pytest.mark.parametrize("log_format", FORMATS)
 def test_every_line_of_a_server_is_an_event(
     tmp_path: Path, database_url: str, log_format: str
@@ -244,9 +363,11 @@ def test_every_line_of_a_server_is_an_event(
         lines = running.err.split("\n")[:-1]
 
     events = [parse(line, log_format) for line in lines]
-    ids = [event["request_id"] for event in events if " /health " in event["message"]]
-    assert "trace-1" in ids
-    assert {event["name"].split(".")[0] for event in events} >= {"src", "uvicorn"}
+    requests = [event for event in events if event["logger"] == "src.access"]
+    assert "trace-1" in [event["request_id"] for event in requests]
+    assert {request_in(event)["path"] for event in requests} == {"/health"}
+    assert "\x1b" not in running.err
+    assert {event["logger"].split(".")[0] for event in events} >= {"src", "uvicorn"}
 
 
 def send_raw(port: str, request: bytes) -> bytes:
