@@ -16,6 +16,7 @@ from socket import (
     has_dualstack_ipv6,
     socket,
 )
+from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -23,12 +24,13 @@ import psycopg
 import typer
 import uvicorn
 from alembic.util import CommandError
+from prometheus_client.multiprocess import mark_process_dead
 from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 from uvicorn.supervisors import Multiprocess
 
-from src import __version__, logs, revisions
-from src.config import Settings, connection_failure
+from src import __version__, logs, metrics, revisions
+from src.config import Settings, connection_failure, set_for_workers
 from src.database import Effect, create_database, run
 from src.env_file import EnvFileError
 from src.exceptions import DatabaseUnavailable
@@ -126,14 +128,25 @@ def serve(settings: Settings, taken: list[socket], database: str) -> None:
         on_hang_up = signal.getsignal(signal.SIGHUP)
         supervisor = _Supervisor(config, taken)
         signal.signal(signal.SIGHUP, on_hang_up)  # uvicorn would restart the workers
-        supervisor.run()
+        with TemporaryDirectory(prefix="task-api-metrics-") as directory:
+            set_for_workers(metrics.DIRECTORY_VARIABLE, directory)
+            supervisor.run()
     else:
         with suppress(KeyboardInterrupt):  # by then it has stopped, and tells its parent
             uvicorn.Server(config).run(taken)
 
 
 class _Supervisor(Multiprocess):
-    """The parent of several workers. It stops listening before they end."""
+    """The parent of several workers. It stops listening before they end.
+
+    A worker that is replaced no longer counts in the metrics of what there is now.
+    """
+
+    def keep_subprocess_alive(self) -> None:
+        before = {process.pid for process in self.processes}
+        super().keep_subprocess_alive()
+        for pid in before - {process.pid for process in self.processes}:
+            mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
     def terminate_all(self) -> None:
         # Otherwise clients could connect until the last worker has ended, and nobody would answer.

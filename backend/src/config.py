@@ -3,6 +3,7 @@
 Every setting is documented in `.env.example`; a test keeps the two in step.
 """
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -127,6 +128,11 @@ class Settings(EnvironmentSettings):
     def migration_url(self) -> str:
         """The direct connection if there is one, since a pooler is no place for migrations."""
         return (self.database_url_unpooled or self.database_url).get_secret_value()
+
+
+def set_for_workers(name: str, value: str) -> None:
+    """Set a variable in the environment of the processes that this one will start."""
+    os.environ[name] = value
 
 
 def connection_failure(error: Error) -> str:

@@ -35,6 +35,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from sqlmodel import Session as SyncSession
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from src import metrics
 from src.config import Settings, connection_failure
 from src.exceptions import DatabaseUnavailable, OutcomeUnknown
 
@@ -216,9 +217,11 @@ class Limiter:
             else:
                 await share.acquire()
                 await self._permits.acquire()
+            metrics.POOL_IN_USE.inc()
             try:
                 yield
             finally:
+                metrics.POOL_IN_USE.dec()
                 self._permits.release()
                 share.release()
         finally:
@@ -228,15 +231,19 @@ class Limiter:
 
     async def _wait(self, share: _Share) -> None:
         if self.waiting >= self._max_waiting:
+            metrics.SHED.labels("queue full").inc()
             raise DatabaseUnavailable("too many requests are waiting for a connection")
         if share is not self._of_nobody and share.waiting >= self._max_waiting_of_user:
+            metrics.SHED.labels("queue of a user full").inc()
             raise DatabaseUnavailable("too many requests of one user are waiting for a connection")
         self.waiting += 1
         share.waiting += 1
         try:
-            async with asyncio.timeout(self._timeout), _kept(share):
-                await self._permits.acquire()
+            with metrics.POOL_WAITING.track_inprogress(), metrics.POOL_WAITS.time():
+                async with asyncio.timeout(self._timeout), _kept(share):
+                    await self._permits.acquire()
         except TimeoutError:
+            metrics.SHED.labels("timeout").inc()
             raise DatabaseUnavailable("all connections are busy") from None
         finally:
             self.waiting -= 1
@@ -276,6 +283,7 @@ class Database:
         prepare_statements: str,
         user_share: float = 1,
     ) -> None:
+        metrics.POOL_SIZE.set(pool_size)
         self.limiter = Limiter(
             pool_size, max_waiting=max_waiting, timeout=timeout, user_share=user_share
         )
@@ -504,6 +512,7 @@ async def run(
             # After a migration, the statement would fail on all the other connections, too.
             if _sqlstate(error) == _CHANGED_RESULT and isinstance(session.bind, AsyncEngine):
                 await session.bind.dispose()
+        metrics.RETRIES.inc()
         spread = random.uniform(0.5, 1.5)  # noqa: S311 — no secret
         await asyncio.sleep(FIRST_PAUSE * 2 ** (attempt - 1) * spread)
     raise AssertionError  # pragma: no cover — the last attempt returns or raises

@@ -7,7 +7,7 @@ from typing import Final
 from fastapi import FastAPI
 
 from src import __version__, logs, process
-from src.api import health, openapi, pages, problems
+from src.api import health, metrics, openapi, pages, problems
 from src.api.bodies import Bodies, BodyDeadlines
 from src.api.middleware import (
     CORS,
@@ -65,6 +65,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(tasks.router)
     app.include_router(batch.router)
     app.include_router(health.router)
+    app.include_router(metrics.router)
     openapi.install(app)
     pages.install(app)
     # The last one added is the outermost.

@@ -18,6 +18,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from src import metrics
 from src.api.bodies import has_body
 from src.api.problems import RETRY_AFTER, Kind, problem
 from src.database import STATEMENT_TIME, StatementTime
@@ -41,7 +42,7 @@ log = logging.getLogger(__name__)
 
 
 class RequestContext:
-    """Gives each request its id, and logs it.
+    """Gives each request its id, logs and counts it.
 
     A client's own `X-Request-ID` is used if it is harmless in a header and a log. White space
     around the values of headers is removed, since it is not part of them (RFC 9110, section 5.5);
@@ -77,14 +78,17 @@ class RequestContext:
         try:
             await self.app(request, receive, send_with_id)
         finally:
+            seconds = time.perf_counter() - started
+            method, route = scope["method"], _route_of(request)
+            metrics.count_request(method, route, status, seconds)
             if access_log.isEnabledFor(logging.INFO):
                 fields = {
-                    "method": scope["method"],
-                    "route": _route_of(request),
+                    "method": method,
+                    "route": route,
                     # As it was sent, percent-encoded: no line breaks reach the log.
                     "path": scope["raw_path"].decode("ascii", "backslashreplace"),
                     "status": status,
-                    "duration_ms": round((time.perf_counter() - started) * 1000, 3),
+                    "duration_ms": round(seconds * 1000, 3),
                     "database_ms": round(statement_time.seconds * 1000, 3),
                 }
                 access_log.info("request", extra=fields)

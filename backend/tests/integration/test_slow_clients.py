@@ -128,6 +128,11 @@ class TestTheProxy:
         assert answer.headers["etag"] == f'"{task["version"]}"'
         assert answer.headers["x-request-id"]
 
+    @pytest.mark.requirement("FR-222")
+    def test_keeps_the_metrics_to_the_machine(self, proxy: str, api: str) -> None:
+        assert httpx.get(f"{proxy}/metrics").status_code == 404
+        assert httpx.get(f"{api}/metrics").status_code == 200
+
     def test_passes_foreign_host_names_on_to_be_refused(self, proxy: str) -> None:
         answer = httpx.get(f"{proxy}/health", headers={"Host": "evil.example"})
 

@@ -1,0 +1,72 @@
+"""What the server measures, in the form of Prometheus.
+
+With several workers, each process writes to files that all of them read: the multiprocess mode of
+prometheus_client, which is on if the environment has `PROMETHEUS_MULTIPROC_DIR` when it is
+imported. No label has a user, an id, or anything else that a client can make up.
+"""
+
+from http import HTTPMethod
+from typing import Final
+
+from prometheus_client import (
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+)
+from prometheus_client import generate_latest as write
+from prometheus_client.multiprocess import MultiProcessCollector
+
+DIRECTORY_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+
+_METHODS: Final = frozenset(HTTPMethod)
+_SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+
+# The times at which series began: one more series for each, which nobody asks for.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+_requests: Final = Counter("http_requests", "Requests.", ("method", "route", "status"))
+_durations: Final = Histogram(
+    "http_request_duration_seconds",
+    "Time from a request's head to the end of its answer.",
+    ("method", "route"),
+    buckets=_SECONDS,
+)
+
+POOL_SIZE: Final = Gauge(
+    "db_pool_size", "Connections that may be open: DB_POOL_SIZE.", multiprocess_mode="livesum"
+)
+POOL_IN_USE: Final = Gauge(
+    "db_pool_in_use",
+    "Requests that hold a connection, or may open one.",
+    multiprocess_mode="livesum",
+)
+POOL_WAITING: Final = Gauge(
+    "db_pool_waiting", "Requests that wait for a connection.", multiprocess_mode="livesum"
+)
+POOL_WAITS: Final = Histogram(
+    "db_pool_wait_seconds",
+    "Time that requests waited for a connection, if they had to.",
+    buckets=_SECONDS,
+)
+SHED: Final = Counter("db_requests_shed", "Requests that got no connection.", ("reason",))
+RETRIES: Final = Counter("db_retries", "Statements that were sent again after a failure.")
+
+
+def count_request(method: str, route: str, status: int, seconds: float) -> None:
+    """Count a request that was answered; `route` is a template."""
+    method = method if method in _METHODS else "other"
+    _requests.labels(method, route, status).inc()
+    _durations.labels(method, route).observe(seconds)
+
+
+def exposition() -> bytes:
+    """Write the values of all processes in Prometheus' text format."""
+    registry = CollectorRegistry()
+    try:
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    except ValueError:  # there is no directory, so there is one process
+        registry = REGISTRY
+    return write(registry)
