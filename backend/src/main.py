@@ -60,6 +60,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         contact=openapi.CONTACT,
         license_info=openapi.LICENSE,
         openapi_tags=openapi.TAGS,
+        # One span for each request; the log records of FastAPI would have what the client sent.
+        telemetry={"operation_spans": False, "logs": False},
     )
     app.state.database = database
     app.include_router(tasks.router)
