@@ -1,8 +1,8 @@
 """The commands of the documents work as they stand, and answer what the documents say.
 
-One document is one fresh server and one bash; its `sh` and `bash` blocks run from top to
-bottom. A `json` or `text` block is what the shell block before it prints, where `…` stands
-for anything: in JSON as a whole value or as a part of a string, in text for any characters.
+Each document is one bash; its `sh` and `bash` blocks run from top to bottom. A `json` or `text`
+block is what the shell block before it prints, where `…` stands for anything: in JSON as a whole
+value or as a part of a string, in text for any characters.
 """
 
 import json
@@ -113,19 +113,16 @@ def checkout(tmp_path: Path) -> Path:
 
 
 @pytest.mark.requirement("SC-001")
-@pytest.mark.parametrize("name", DOCUMENTS)
-class TestDocument:
-    def test_its_commands_work_and_print_what_it_shows(
-        self, name: str, checkout: Path, tmp_path: Path
-    ) -> None:
-        assert (ROOT / name).exists(), f"{name} is not written yet"
-        port = free_port()
-        blocks = steps((ROOT / name).read_text().replace(ADDRESS, f"127.0.0.1:{port}"))
-        printed = tmp_path / "printed"
-        printed.mkdir()
-
-        with server(tmp_path / "server", PORT=str(port)) as running:
-            running.wait_until_it_serves()
+def test_the_commands_work_and_print_what_the_documents_show(
+    checkout: Path, tmp_path: Path
+) -> None:
+    """As a person tries them: one document after the other, on one server."""
+    with server(tmp_path / "server", PORT=str(port := free_port())) as running:
+        running.wait_until_it_serves()
+        for name in DOCUMENTS:
+            blocks = steps((ROOT / name).read_text().replace(ADDRESS, f"127.0.0.1:{port}"))
+            printed = tmp_path / Path(name).stem
+            printed.mkdir()
             shell = subprocess.run(
                 ["bash", "-euo", "pipefail", "-c", script(blocks, checkout, printed)],
                 stdin=subprocess.DEVNULL,
@@ -135,12 +132,16 @@ class TestDocument:
                 check=False,
             )
 
-        last = blocks[len(list(printed.iterdir())) - 1].shell
-        assert shell.returncode == 0, f"line {last.line}: {last.text}{shell.stderr}"
-        for number, block in enumerate(blocks):
-            if block.output:
-                check_output((printed / str(number)).read_text(), block.output)
+            last = blocks[len(list(printed.iterdir())) - 1].shell
+            assert shell.returncode == 0, f"{name}, line {last.line}: {last.text}{shell.stderr}"
+            for number, block in enumerate(blocks):
+                if block.output:
+                    check_output((printed / str(number)).read_text(), block.output)
 
+
+@pytest.mark.requirement("SC-001")
+@pytest.mark.parametrize("name", DOCUMENTS)
+class TestDocument:
     def test_it_shows_what_some_of_its_commands_print(self, name: str) -> None:
         blocks = steps((ROOT / name).read_text())
         assert [block for block in blocks if block.output]
