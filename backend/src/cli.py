@@ -29,7 +29,8 @@ from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 from uvicorn.supervisors import Multiprocess
 
-from src import __version__, logs, metrics, revisions
+from src import __version__, checks, logs, metrics, revisions
+from src.checks import Finding, Verdict
 from src.config import Settings, connection_failure, set_for_workers
 from src.database import Effect, create_database, run
 from src.env_file import EnvFileError
@@ -40,6 +41,7 @@ from src.services.changes import RESTART_LISTS
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
+_COLOURS: Final = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.FAILED: "red"}
 _SHUTDOWN_TIMEOUT: Final = 10  # s that running requests have to finish
 _BACKLOG: Final = 2048  # connections that the system accepts before the server does
 _NO_SUCH_ADDRESS: Final = (EADDRNOTAVAIL, EAFNOSUPPORT)  # such as ::1 where IPv6 is switched off
@@ -67,6 +69,33 @@ def migrate_command() -> None:
     """Bring the database to the newest migration. Uses DATABASE_URL_UNPOOLED if it is set."""
     with errors_in_one_line():
         migrate(Settings())
+
+
+@app.command("check")
+def check_command() -> None:
+    """Check the settings and the database, and say what to do. Ends with 1 if something failed."""
+    with errors_in_one_line():
+        settings = Settings()
+        # What the log would say is among the findings.
+        logs.configure(settings.model_copy(update={"log_level": "critical"}))
+        print_finding(Finding(Verdict.OK, "settings", "can be read"))
+        if asyncio.run(print_findings(settings)):
+            sys.exit(1)
+
+
+async def print_findings(settings: Settings) -> bool:
+    """Print what the checks find, and tell whether one of them failed."""
+    has_failed = False
+    async for finding in checks.check(settings):
+        print_finding(finding)
+        has_failed |= finding.verdict is Verdict.FAILED
+    return has_failed
+
+
+def print_finding(finding: Finding) -> None:
+    """Print a finding in one line, with colours if somebody is watching."""
+    verdict = typer.style(f"{finding.verdict:8}", fg=_COLOURS[finding.verdict])
+    typer.echo(f"{verdict} {finding.subject:12} {finding.text}")
 
 
 @app.command("restored")

@@ -1,0 +1,113 @@
+"""What `python -m src check` looks at: the database as a server would use it."""
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from enum import StrEnum
+from statistics import median
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import Executable, func, select, text
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from src import revisions
+from src.config import Settings
+from src.database import TIME_LIMITS, Effect, create_database, run
+from src.exceptions import DatabaseUnavailable
+
+_ROUND_TRIPS: Final = 7
+_FAR: Final = 50  # ms
+
+_SERVER: Final = text("""
+    SELECT current_setting('server_version'), current_setting('server_encoding'),
+        pg_backend_pid(), current_setting('synchronous_commit')
+""")
+_LIMITS: Final = select(*(func.current_setting(name) for name in TIME_LIMITS))
+_PING: Final = text("SELECT 1")
+
+
+class Verdict(StrEnum):
+    """How a check came out."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+
+
+class Finding(NamedTuple):
+    """One thing that was checked, with what to do about it unless it is fine."""
+
+    verdict: Verdict
+    subject: str
+    text: str
+
+
+async def check(settings: Settings) -> AsyncIterator[Finding]:
+    """Check the database of these settings. Ends early if it cannot be used."""
+    database = create_database(settings)
+    try:
+        async with database.session() as session:
+            version, encoding, backend_pid, durability = await _one_row(session, _SERVER)
+            yield Finding(Verdict.OK, "database", f"PostgreSQL {version}, encoding {encoding}")
+            yield await _pooler(session, backend_pid)
+            yield await _schema(session)
+            yield await _time_limits(session)
+            yield _durability(durability)
+            yield await _distance(session)
+    except DatabaseUnavailable as error:
+        yield Finding(Verdict.FAILED, "database", f"{error}; check DATABASE_URL")
+    finally:
+        await database.engine.dispose()
+
+
+async def _one_row(session: AsyncSession, statement: Executable) -> Sequence[Any]:
+    (row,) = (await run(session, statement, {}, Effect.READ)).rows
+    return row
+
+
+async def _pooler(session: AsyncSession, backend_pid: int) -> Finding:
+    connection = await (await session.connection()).get_raw_connection()
+    driver: Any = connection.driver_connection
+    between = "direct" if driver.info.backend_pid == backend_pid else "through a connection pooler"
+    does = "are not" if driver.prepare_threshold is None else "are"
+    return Finding(Verdict.OK, "connection", f"{between}; statements {does} prepared")
+
+
+async def _schema(session: AsyncSession) -> Finding:
+    try:
+        await revisions.check(session)
+    except DatabaseUnavailable as error:
+        return Finding(Verdict.FAILED, "schema", str(error))
+    return Finding(Verdict.OK, "schema", "has what this version needs, and the role may use it")
+
+
+async def _time_limits(session: AsyncSession) -> Finding:
+    limits = await _one_row(session, _LIMITS)
+    missing = [name for name, limit in zip(TIME_LIMITS, limits, strict=True) if limit == "0"]
+    if missing:
+        remedy = " ".join(
+            f"ALTER ROLE CURRENT_USER SET {name} = '{TIME_LIMITS[name]}';" for name in missing
+        )
+        advice = f"the role has no {' and no '.join(missing)}; run as this role: {remedy}"
+        return Finding(Verdict.WARNING, "time limits", advice)
+    told = ", ".join(f"{name} {limit}" for name, limit in zip(TIME_LIMITS, limits, strict=True))
+    return Finding(Verdict.OK, "time limits", told)
+
+
+def _durability(synchronous_commit: str) -> Finding:
+    if synchronous_commit == "off":
+        advice = "synchronous_commit is off: a crash can lose what was answered; turn it on"
+        return Finding(Verdict.WARNING, "durability", advice)
+    return Finding(Verdict.OK, "durability", f"synchronous_commit is {synchronous_commit}")
+
+
+async def _distance(session: AsyncSession) -> Finding:
+    times = []
+    for _ in range(_ROUND_TRIPS):
+        started = time.perf_counter()
+        await _one_row(session, _PING)
+        times.append((time.perf_counter() - started) * 1000)
+    told = f"{median(times):.1f} ms"
+    if median(times) > _FAR:
+        advice = f"{told}: each request takes at least that long; move the server to the database"
+        return Finding(Verdict.WARNING, "round trip", advice)
+    return Finding(Verdict.OK, "round trip", told)

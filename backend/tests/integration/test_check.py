@@ -1,0 +1,130 @@
+"""`python -m src check`: a plain verdict on everything that a server needs, and what to do."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg.sql import SQL, Identifier
+from pydantic import SecretStr
+from typer.testing import CliRunner
+
+from src import checks, cli
+from src.checks import Finding, Verdict
+from src.database import TIME_LIMITS
+from tests.conftest import make_settings
+from tests.pooler import pooler
+from tests.processes import free_port
+
+pytestmark = [pytest.mark.anyio, pytest.mark.requirement("FR-230")]
+
+FINE = {
+    "database": r"PostgreSQL \d+\.\d+.*, encoding UTF8",
+    "connection": "direct; statements are prepared",
+    "schema": "has what this version needs, and the role may use it",
+    "time limits": "statement_timeout 5s, lock_timeout 3s, idle_in_transaction_session_timeout 10s",
+    "durability": "synchronous_commit is on",
+    "round trip": r"\d+\.\d ms",
+}
+
+
+async def found(url: str) -> dict[str, Finding]:
+    findings = [finding async for finding in checks.check(make_settings(url))]
+    assert [finding.subject for finding in findings] == [*FINE][: len(findings)]
+    return {finding.subject: finding for finding in findings}
+
+
+def are_fine(findings: dict[str, Finding]) -> set[str]:
+    """Give the subjects that are fine, in the words that say so."""
+    return {
+        subject
+        for subject, (verdict, _, text) in findings.items()
+        if verdict is Verdict.OK and re.fullmatch(FINE[subject], text)
+    }
+
+
+def alter(database_url: str, setting: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        name = Identifier(connection.info.dbname)
+        connection.execute(SQL("ALTER DATABASE {} SET " + setting).format(name))
+
+
+async def test_a_database_as_it_should_be_is_fine(database_url: str) -> None:
+    assert are_fine(await found(database_url)) == {*FINE}
+
+
+async def test_what_is_missing_in_the_schema_is_named(database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("UPDATE task_api_version SET version_num = '0003'")
+
+    findings = await found(database_url)
+
+    assert are_fine(findings) == {*FINE} - {"schema"}
+    assert findings["schema"].verdict is Verdict.FAILED
+    assert findings["schema"].text.endswith("run `migrate`")
+
+
+async def test_commits_that_a_crash_can_lose_are_a_warning(database_url: str) -> None:
+    alter(database_url, "synchronous_commit = off")
+
+    findings = await found(database_url)
+
+    assert are_fine(findings) == {*FINE} - {"durability"}
+    assert findings["durability"].verdict is Verdict.WARNING
+
+
+async def test_a_pooler_is_noticed_and_so_are_limits_that_the_role_lacks(
+    database_url: str, tmp_path: Path
+) -> None:
+    with pooler(database_url, tmp_path, server_connections=1) as pgbouncer:
+        findings = await found(pgbouncer.url_of(database_url))
+
+    assert are_fine(findings) == {*FINE} - {"connection", "time limits"}
+    assert findings["connection"].text == "through a connection pooler; statements are not prepared"
+    verdict, _, text = findings["time limits"]
+    assert verdict is Verdict.WARNING
+    assert text.startswith("the role has no statement_timeout and no lock_timeout and no ")
+    for name, limit in TIME_LIMITS.items():
+        assert f"ALTER ROLE CURRENT_USER SET {name} = '{limit}';" in text
+
+
+async def test_a_database_that_is_far_away_is_a_warning(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "_FAR", 0)
+
+    assert (await found(database_url))["round trip"].verdict is Verdict.WARNING
+
+
+class TestTheCommand:
+    @pytest.fixture
+    def run_on(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], tuple[int, list[str]]]:
+        def run(url: str) -> tuple[int, list[str]]:
+            monkeypatch.setattr(cli, "Settings", lambda: make_settings(url))
+            result = CliRunner().invoke(cli.app, ["check"])
+            return result.exit_code, result.output.splitlines()
+
+        return run
+
+    def test_prints_a_line_for_each_and_ends_well(
+        self, database_url: str, run_on: Callable[[str], tuple[int, list[str]]]
+    ) -> None:
+        status, lines = run_on(database_url)
+
+        assert status == 0
+        assert [line[:22] for line in lines] == [
+            f"{'ok':8} {subject:12} " for subject in ("settings", *FINE)
+        ]
+
+    def test_ends_with_1_where_there_is_no_database_and_quotes_nothing_of_the_setting(
+        self, run_on: Callable[[str], tuple[int, list[str]]]
+    ) -> None:
+        secret = SecretStr("hunter2").get_secret_value()
+        status, lines = run_on(f"postgresql://alice:{secret}@127.0.0.1:{free_port()}/tasks")
+
+        assert status == 1
+        assert lines == [
+            "ok       settings     can be read",
+            "failed   database     Connection refused; check DATABASE_URL",
+        ]
