@@ -1,5 +1,6 @@
-"""`make run`: a database if none is given, the migrations, and the server."""
+"""`make run`: a database if none is given, the migrations, and the server; backups of its data."""
 
+import asyncio
 import os
 import signal
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Final
 import typer
 from pydantic import SecretStr, field_validator
 
+from dev import backup
 from dev.postgres import (
     LocalPostgres,
     LocalPostgresError,
@@ -42,14 +44,16 @@ class DevSettings(EnvironmentSettings):
             ) from None
 
 
-@app.command()
-def main() -> None:
+@app.callback(invoke_without_command=True)
+def main(context: typer.Context) -> None:
     """Migrate the database and serve the API.
 
     Without DATABASE_URL, start an embedded PostgreSQL that keeps its data in DATA_DIRECTORY, and
     stop it together with the server.
     """
     cli.stop_on_signals()
+    if context.invoked_subcommand:
+        return
     with cli.errors_in_one_line():
         ours = DevSettings()
         if ours.database_url:
@@ -58,6 +62,39 @@ def main() -> None:
             cli.give_up("DATABASE_URL_UNPOOLED: is for migrations only; set DATABASE_URL as well")
         else:
             _serve_embedded(ours.data_directory)
+
+
+@app.command("backup")
+def backup_command(file: Path) -> None:
+    """Save the data of the embedded PostgreSQL into a file. The server must be stopped."""
+    with cli.errors_in_one_line(), _embedded() as server:
+        backup.save(server, file)
+    typer.echo(f"saved in {file}")
+
+
+@app.command("restore")
+def restore_command(file: Path) -> None:
+    """Replace the data of the embedded PostgreSQL with that of a backup, or change nothing.
+
+    Clients that follow the changes start again.
+    """
+    with cli.errors_in_one_line(), _embedded() as server:
+        settings = Settings(database_url=SecretStr(server.url))
+        cli.migrate(settings)  # gives the role its time limits
+        backup.load(server, file)
+        cli.migrate(settings)  # if the backup is of an earlier release
+        asyncio.run(cli.restart_lists(settings))
+    typer.echo(f"restored from {file}")
+
+
+@contextmanager
+def _embedded() -> Iterator[LocalPostgres]:
+    ignore_pg_variables()
+    try:
+        with local_postgres(DevSettings().data_directory / "postgres") as server:
+            yield server
+    except LocalPostgresError as error:
+        cli.give_up(str(error))
 
 
 def _serve(settings: Settings, database: str) -> None:

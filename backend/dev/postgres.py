@@ -80,6 +80,11 @@ class LocalPostgres:
         role = f"postgres:{self._passwords.postgres}"
         return f"postgresql://{role}@127.0.0.1:{self.port}/postgres"
 
+    @property
+    def programs(self) -> Path:
+        """The folder of PostgreSQL's programs."""
+        return self._programs.folder
+
     def failure(self) -> LocalPostgresError | None:
         """Return why the server has ended by itself; None if it is running."""
         code = self._process.poll()

@@ -1,6 +1,7 @@
 """The command line of what is deployed: `python -m src serve`, `migrate` and `restored`."""
 
 import asyncio
+import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ from socket import (
 )
 from tempfile import TemporaryDirectory
 from types import FrameType
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import psycopg
 import typer
@@ -26,15 +27,18 @@ import uvicorn
 from alembic.util import CommandError
 from prometheus_client.multiprocess import mark_process_dead
 from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress
 from sqlalchemy.exc import DBAPIError
 from uvicorn.supervisors import Multiprocess
 
-from src import __version__, checks, logs, metrics, revisions
+from src import __version__, checks, logs, metrics, revisions, seed
 from src.checks import Finding, Verdict
 from src.config import Settings, connection_failure, set_for_workers
 from src.database import Effect, create_database, run
 from src.env_file import EnvFileError
 from src.exceptions import DatabaseUnavailable
+from src.models.limits import USER_ID_PATTERN
 from src.process import limit_unread_time
 from src.services.changes import RESTART_LISTS
 
@@ -96,6 +100,39 @@ def print_finding(finding: Finding) -> None:
     """Print a finding in one line, with colours if somebody is watching."""
     verdict = typer.style(f"{finding.verdict:8}", fg=_COLOURS[finding.verdict])
     typer.echo(f"{verdict} {finding.subject:12} {finding.text}")
+
+
+@app.command("seed")
+def seed_command(
+    user: Annotated[str, typer.Argument(help="The user who gets the tasks.")],
+    *,
+    tasks: Annotated[int, typer.Option(min=1, max=100_000, help="How many.")] = 100,
+    force: Annotated[bool, typer.Option("--force", help="Also if the user has tasks.")] = False,
+) -> None:
+    """Create demo tasks for a user."""
+    if not re.fullmatch(USER_ID_PATTERN, user):
+        raise typer.BadParameter(f"must match {USER_ID_PATTERN}", param_hint="USER")
+    with errors_in_one_line():
+        asyncio.run(plant(Settings(), user, tasks, force=force))
+
+
+async def plant(settings: Settings, user: str, count: int, *, force: bool) -> None:
+    """Create demo tasks, and show how far it is if somebody is watching."""
+    console = Console(stderr=True)
+    columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn())
+    progress = Progress(*columns, console=console, disable=not console.is_terminal)
+    database = create_database(settings)
+    try:
+        async with database.session() as session:
+            if not force and await seed.has_tasks(session, user):
+                give_up(f"{user} has tasks already; add --force to create more")
+            with progress:
+                bar = progress.add_task("tasks", total=count)
+                async for created in seed.seed(session, user, count):
+                    progress.advance(bar, created)
+    finally:
+        await database.engine.dispose()
+    print(f"{count} tasks created for {user}")
 
 
 @app.command("restored")

@@ -1,0 +1,58 @@
+"""Save the data of the embedded PostgreSQL into a file, and bring it back."""
+
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from psycopg.conninfo import conninfo_to_dict
+
+from dev.postgres import LocalPostgres, LocalPostgresError
+
+_ANY_ROLE: Final = ("--no-owner", "--no-privileges")
+
+
+def save(server: LocalPostgres, file: Path) -> None:
+    """Write the database into a file, which appears when it is complete.
+
+    Raises:
+        LocalPostgresError: the file cannot be written.
+    """
+    unfinished = file.with_name(f"{file.name}.new")
+    try:
+        _run(server, "pg_dump", "--format=custom", *_ANY_ROLE, f"--file={unfinished}")
+        unfinished.replace(file)
+    except OSError as error:
+        raise LocalPostgresError(f"{file} cannot be written: {error.strerror}") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def load(server: LocalPostgres, file: Path) -> None:
+    """Replace the database with that of the file, or change nothing.
+
+    Raises:
+        LocalPostgresError: the file is not such a backup.
+    """
+    options = ("--clean", "--if-exists", "--single-transaction", "--exit-on-error")
+    _run(server, "pg_restore", *options, *_ANY_ROLE, f"--dbname={_name(server)}", str(file))
+
+
+def _name(server: LocalPostgres) -> str:
+    return str(conninfo_to_dict(server.url)["dbname"])
+
+
+def _run(server: LocalPostgres, program: str, *arguments: str) -> None:
+    parts = conninfo_to_dict(server.url)
+    # The password in an argument would be seen by all users of the machine.
+    variables = {name: f"PG{name.upper()}" for name in ("host", "port", "user", "password")}
+    environment = {variable: str(parts[name]) for name, variable in variables.items()}
+    done = subprocess.run(  # noqa: S603 — PostgreSQL's own program
+        [server.programs / program, *arguments],
+        env=environment | {"PGDATABASE": _name(server), "LC_ALL": "C"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        reason = done.stderr.strip().splitlines()[0] if done.stderr else f"exit {done.returncode}"
+        raise LocalPostgresError(f"{program} failed: {reason}")

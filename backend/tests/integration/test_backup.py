@@ -1,0 +1,90 @@
+"""A drill: save the data of the embedded PostgreSQL, change it, and bring it back."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.builders import tasks_of
+from tests.processes import free_port, server
+
+pytestmark = pytest.mark.requirement("FR-232")
+
+
+def run(directory: Path, command: str, file: Path) -> tuple[int, str]:
+    """Run a command on the data of this directory; give its status and what it prints."""
+    with server(directory, program=("dev", command, str(file)), LOG_LEVEL="error") as running:
+        return running.wait(), running.out + running.err
+
+
+def test_a_restore_brings_back_what_was_saved_and_lets_clients_start_again(
+    tmp_path: Path, user: str
+) -> None:
+    file = tmp_path / "tasks.dump"
+    directory = tmp_path / "run"
+    settings = {"PORT": str(free_port())}
+    with server(directory, **settings) as running:
+        running.wait_until_it_serves()
+        tasks = running.url + tasks_of(user)
+        for number in range(3):
+            assert httpx.post(tasks, json={"title": f"{number}"}).status_code == 201
+        saved = httpx.get(tasks).json()
+        status, told = run(directory, "backup", file)
+        assert (status, file.exists()) == (2, False)
+        assert told.startswith("task-api: ")
+        assert "in use by another run" in told
+        assert running.stop() == 0
+
+    assert run(directory, "backup", file) == (0, f"saved in {file}\n")
+
+    with server(directory, **settings) as running:
+        running.wait_until_it_serves()
+        httpx.delete(f"{tasks}/{saved['items'][0]['id']}")
+        httpx.post(tasks, json={"title": "after the backup"})
+        token = httpx.get(f"{tasks}/changes").json()["next"]
+        changed = httpx.get(tasks).json()
+        assert running.stop() == 0
+    no_backup = tmp_path / "no.dump"
+    no_backup.write_text("SELECT 1")
+    status, told = run(directory, "restore", no_backup)
+    assert (status, told.startswith("task-api: pg_restore failed: ")) == (2, True)
+    with server(directory, **settings) as running:
+        running.wait_until_it_serves()
+        assert httpx.get(tasks).json() == changed
+        assert running.stop() == 0
+
+    assert run(directory, "restore", file) == (0, f"restored from {file}\n")
+
+    with server(directory, **settings) as running:
+        running.wait_until_it_serves()
+        assert httpx.get(tasks).json() == saved
+        changes = httpx.get(f"{tasks}/changes", params={"since": token})
+        assert (changes.status_code, changes.json()["code"]) == (410, "list_restarted")
+        assert running.stop() == 0
+
+
+def test_a_backup_can_be_restored_where_there_was_nothing(tmp_path: Path, user: str) -> None:
+    file = tmp_path / "tasks.dump"
+    with server(tmp_path / "one", PORT=str(free_port())) as running:
+        running.wait_until_it_serves()
+        created = httpx.post(running.url + tasks_of(user), json={"title": "Buy milk"}).json()
+        assert running.stop() == 0
+    assert run(tmp_path / "one", "backup", file)[0] == 0
+
+    assert run(tmp_path / "other", "restore", file) == (0, f"restored from {file}\n")
+
+    with server(tmp_path / "other", PORT=str(free_port())) as running:
+        running.wait_until_it_serves()
+        found = httpx.get(f"{running.url}{tasks_of(user)}/{created['id']}")
+        assert found.json() == created
+        assert running.stop() == 0
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "nowhere" / "tasks.dump"
+
+    status, told = run(tmp_path / "run", "backup", file)
+
+    assert status == 2
+    assert told.startswith("task-api: pg_dump failed: ")
+    assert str(file) in told
