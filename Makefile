@@ -11,7 +11,7 @@ INSTALL := python -m pip install --quiet --disable-pip-version-check --no-deps -
 CHECK   := python -m pip check --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos clients check format lint types contract picture lock lists bench bench-full clean
+.PHONY: help run test slow chaos clients check check-all format lint types contract picture lock lists bench bench-full clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ run: $(VENV)/.run ## Start the API with a local database; DATABASE_URL names ano
 
 test: $(VENV)/.dev ## Run all tests against a real PostgreSQL
 	cd backend && $(BIN)/python -m pytest
+
+slow: $(VENV)/.dev ## Run the tests that take long: models, many clients, drills
+	cd backend && $(BIN)/python -m pytest -m slow
 
 chaos: $(VENV)/.dev ## Run the long tests: kills, failovers, locks, other ways to run the database
 	cd backend && $(BIN)/python -m pytest -m chaos
@@ -32,6 +35,8 @@ clients: $(VENV)/.dev backend/tests/clients/.venv/.ready ## Build on the API wit
 
 check: $(VENV)/.dev lint types ## Run every gate: format, lint, types, imports, tests with coverage
 	cd backend && $(BIN)/python -m pytest --cov --cov-report=term
+
+check-all: check slow lists chaos clients ## Run everything: what CI runs
 
 format: $(VENV)/.dev ## Format the code
 	cd backend && $(BIN)/ruff format . && $(BIN)/ruff check --fix .

@@ -37,7 +37,7 @@ def seconds(text: str) -> float:
     return float(number) * (60 if unit == "m" else 1)
 
 
-@pytest.mark.requirement("FR-242")
+@pytest.mark.requirement("FR-157")
 class TestTheUnits:
     @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
     def test_each_is_valid(self, path: Path, tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ class Image:
         return self._root / path.removeprefix("/")
 
 
-@pytest.mark.requirement("FR-243")
+@pytest.mark.requirement("FR-158")
 class TestTheImage:
     def test_has_all_files_that_the_commands_need(
         self, make_empty_database: Callable[[], str], tmp_path: Path
@@ -186,7 +186,7 @@ class TestTheImage:
         assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user)
 
 
-@pytest.mark.requirement("FR-243")
+@pytest.mark.requirement("FR-158")
 class TestTheComposeFile:
     @pytest.fixture
     def services(self) -> dict[str, Any]:

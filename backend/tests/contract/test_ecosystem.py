@@ -60,7 +60,7 @@ def run_node(program: str, *arguments: str | Path, directory: Path = HERE) -> st
     return run(NODE, MODULES / program, *arguments, directory=directory)
 
 
-@pytest.mark.requirement("FR-204")
+@pytest.mark.requirement("FR-138")
 def test_a_day_with_the_client_that_openapi_python_client_generates(
     url: str, tmp_path: Path
 ) -> None:
@@ -73,7 +73,7 @@ def test_a_day_with_the_client_that_openapi_python_client_generates(
     run("python", story, url)
 
 
-@pytest.mark.requirement("FR-208")
+@pytest.mark.requirement("FR-142")
 def test_a_day_with_openapi_fetch_and_the_types_of_openapi_typescript(
     url: str, tmp_path: Path
 ) -> None:
@@ -85,7 +85,7 @@ def test_a_day_with_openapi_fetch_and_the_types_of_openapi_typescript(
     run(NODE, "typescript_story.mts", url, directory=tmp_path)
 
 
-@pytest.mark.requirement("FR-209")
+@pytest.mark.requirement("FR-143")
 class TestLinters:
     def test_spectral_finds_nothing(self) -> None:
         program = "@stoplight/spectral-cli/dist/index.js"
@@ -95,7 +95,7 @@ class TestLinters:
         run_node("@redocly/cli/bin/cli.js", "lint", "--config=redocly.yaml", OPENAPI)
 
 
-@pytest.mark.requirement("FR-205")
+@pytest.mark.requirement("FR-139")
 def test_an_agent_works_with_tools_that_fastmcp_makes(url: str, tmp_path: Path) -> None:
     (program,) = fences(section(CLIENTS, "Generated clients and AI agents"))
     text = program.text.replace("http://127.0.0.1:8000", url)

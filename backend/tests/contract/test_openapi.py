@@ -393,7 +393,7 @@ class TestParameter:
         with nullcontext() if is_taken else pytest.raises(ValidationError):
             TaskListQuery.model_validate({name: text})
 
-    @pytest.mark.requirement("FR-047", "FR-201")
+    @pytest.mark.requirement("FR-047", "FR-135")
     @pytest.mark.parametrize(
         ("name", "text"),
         [

@@ -140,7 +140,7 @@ class TestChangelog:
         return found
 
 
-@pytest.mark.requirement("FR-240")
+@pytest.mark.requirement("FR-155")
 def test_the_license_the_package_and_the_readme_say_the_same() -> None:
     package = tomllib.loads(PACKAGE.read_text())["project"]
     (author,) = package["authors"]

@@ -8,7 +8,7 @@ import pytest
 from tests.builders import tasks_of
 from tests.processes import free_port, server
 
-pytestmark = pytest.mark.requirement("FR-232")
+pytestmark = pytest.mark.requirement("FR-154")
 
 
 def run(directory: Path, command: str, file: Path) -> tuple[int, str]:

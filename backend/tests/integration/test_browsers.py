@@ -27,7 +27,7 @@ DATA_ONLY = "default-src 'none'; frame-ancestors 'none'"
 
 
 @pytest.mark.anyio
-@pytest.mark.requirement("FR-206")
+@pytest.mark.requirement("FR-140")
 class TestSecurityHeaders:
     @pytest.mark.parametrize(
         "path",
@@ -87,7 +87,7 @@ def framing(target: str) -> Iterator[str]:
             thread.join()
 
 
-@pytest.mark.requirement("FR-206")
+@pytest.mark.requirement("FR-140")
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/health"])
 def test_a_browser_refuses_to_frame_a_page(shared_database_url: str, path: str) -> None:
     app = create_app(make_settings(shared_database_url))
@@ -100,7 +100,7 @@ def test_a_browser_refuses_to_frame_a_page(shared_database_url: str, path: str) 
         assert frame.url.startswith("chrome-error:")
 
 
-@pytest.mark.requirement("FR-207")
+@pytest.mark.requirement("FR-141")
 class TestBehindAProxyThatRemovesAPrefix:
     @pytest.mark.parametrize("parser", ["httptools", "h11", "zttp"])
     def test_what_the_answers_refer_to_is_there(

@@ -17,7 +17,7 @@ from tests.conftest import make_settings
 from tests.pooler import pooler
 from tests.processes import free_port
 
-pytestmark = [pytest.mark.anyio, pytest.mark.requirement("FR-230")]
+pytestmark = [pytest.mark.anyio, pytest.mark.requirement("FR-152")]
 
 FINE = {
     "database": r"PostgreSQL \d+\.\d+.*, encoding UTF8",

@@ -77,7 +77,7 @@ class TestInABrowser:
                             assert f"Example : {parameter['example']}" in shown
             assert overhang(page) == 0, "the page is wider than its window"
 
-    @pytest.mark.requirement("FR-210")
+    @pytest.mark.requirement("FR-144")
     @pytest.mark.parametrize("width", [1280, 390])
     def test_docs_is_short_on_wide_and_narrow_screens(
         self, shared_database_url: str, width: int

@@ -127,7 +127,7 @@ async def log_of(
 
 
 class TestARequest:
-    @pytest.mark.requirement("FR-038", "FR-027", "FR-220")
+    @pytest.mark.requirement("FR-038", "FR-027", "FR-145")
     async def test_is_one_line_with_its_id(
         self, logged: tuple[httpx.AsyncClient, Log], log_format: str, user: str
     ) -> None:
@@ -261,7 +261,7 @@ class TestARequest:
         assert len({event["request_id"] for event in log.events}) == 5
 
 
-@pytest.mark.requirement("FR-220")
+@pytest.mark.requirement("FR-145")
 @pytest.mark.parametrize("log_format", ["json"])
 class TestTheRoute:
     @pytest.mark.parametrize(
@@ -300,7 +300,7 @@ class TestTheRoute:
         }
 
 
-@pytest.mark.requirement("FR-221")
+@pytest.mark.requirement("FR-146")
 class TestTheTimeInTheDatabase:
     @pytest.mark.unscoped
     async def test_is_that_of_all_statements_and_of_the_commit(
@@ -344,7 +344,7 @@ class TestTheTimeInTheDatabase:
         assert health["database_ms"] == 0
 
 
-@pytest.mark.requirement("FR-038", "FR-027", "FR-220")
+@pytest.mark.requirement("FR-038", "FR-027", "FR-145")
 @pytest.mark.parametrize("log_format", FORMATS)
 def test_every_line_of_a_server_is_an_event(
     tmp_path: Path, database_url: str, log_format: str

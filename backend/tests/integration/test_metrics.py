@@ -43,7 +43,7 @@ def growth(before: Samples, after: Samples, *names: str) -> Samples:
     return {key: value for key, value in grown.items() if value}
 
 
-@pytest.mark.requirement("FR-222")
+@pytest.mark.requirement("FR-147")
 class TestRequests:
     async def test_are_counted_and_timed_by_method_and_route(
         self, client: httpx.AsyncClient, user: str
@@ -89,7 +89,7 @@ class TestRequests:
         assert "/metrics" not in document["paths"]
 
 
-@pytest.mark.requirement("FR-223")
+@pytest.mark.requirement("FR-148")
 class TestThePool:
     async def test_is_in_use_is_waited_for_and_sheds(
         self, shared_database_url: str, user: str, other_user: str
@@ -152,7 +152,7 @@ class TestThePool:
         }
 
 
-@pytest.mark.requirement("FR-224")
+@pytest.mark.requirement("FR-149")
 class TestSeveralWorkers:
     def test_are_counted_together_also_when_one_is_killed(
         self, tmp_path: Path, database_url: str, user: str
@@ -187,7 +187,7 @@ class TestSeveralWorkers:
         assert list(temporary.iterdir()) == []
 
 
-@pytest.mark.requirement("FR-225")
+@pytest.mark.requirement("FR-150")
 class TestTheDashboard:
     async def test_asks_only_for_what_there_is(self, client: httpx.AsyncClient) -> None:
         await client.get("/metrics")  # a counter with labels has no sample before its first one

@@ -11,7 +11,7 @@ from src.seed import tasks_for
 from tests.builders import rows_of
 from tests.conftest import make_settings
 
-pytestmark = pytest.mark.requirement("FR-231")
+pytestmark = pytest.mark.requirement("FR-153")
 
 
 @pytest.fixture

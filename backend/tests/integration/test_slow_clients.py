@@ -128,7 +128,7 @@ class TestTheProxy:
         assert answer.headers["etag"] == f'"{task["version"]}"'
         assert answer.headers["x-request-id"]
 
-    @pytest.mark.requirement("FR-222")
+    @pytest.mark.requirement("FR-147")
     def test_keeps_the_metrics_to_the_machine(self, proxy: str, api: str) -> None:
         assert httpx.get(f"{proxy}/metrics").status_code == 404
         assert httpx.get(f"{api}/metrics").status_code == 200
@@ -212,7 +212,7 @@ class TestTheProxy:
 
         assert [answer.status for answer in answers] == statuses
 
-    @pytest.mark.requirement("FR-241", "FR-108")
+    @pytest.mark.requirement("FR-156", "FR-108")
     def test_compresses_answers_whose_tags_the_api_takes_back(self, proxy: str, user: str) -> None:
         answer = httpx.post(proxy + tasks_of(user), json=LARGE).raise_for_status()
         plain, url = answer.headers["etag"], proxy + answer.headers["location"]
@@ -244,7 +244,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     return make_certificate(tmp_path_factory.mktemp("certificate"))
 
 
-@pytest.mark.requirement("FR-241")
+@pytest.mark.requirement("FR-156")
 class TestTheProxyWithTLS:
     def test_passes_requests_on(
         self, api: str, certificate: Certificate, user: str, tmp_path: Path

@@ -27,7 +27,7 @@ def seen(shared_database_url: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-@pytest.mark.requirement("FR-226")
+@pytest.mark.requirement("FR-151")
 def test_a_request_is_one_span_and_each_of_its_statements_is_one_below_it(
     seen: list[dict[str, Any]],
 ) -> None:
