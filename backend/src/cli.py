@@ -194,12 +194,20 @@ def serve(settings: Settings, taken: list[socket], database: str) -> None:
         on_hang_up = signal.getsignal(signal.SIGHUP)
         supervisor = _Supervisor(config, taken)
         signal.signal(signal.SIGHUP, on_hang_up)  # uvicorn would restart the workers
-        with TemporaryDirectory(prefix="task-api-metrics-") as directory:
+        with metrics_directory() as directory:
             set_for_workers(metrics.DIRECTORY_VARIABLE, directory)
             supervisor.run()
     else:
         with suppress(KeyboardInterrupt):  # by then it has stopped, and tells its parent
             uvicorn.Server(config).run(taken)
+
+
+def metrics_directory() -> TemporaryDirectory[str]:
+    """Make the directory through which the metrics of all workers are collected."""
+    try:
+        return TemporaryDirectory(prefix="task-api-metrics-")
+    except OSError as error:
+        give_up(f"TMPDIR: several workers need a temporary directory: {error.strerror}")
 
 
 class _Supervisor(Multiprocess):

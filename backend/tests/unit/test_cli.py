@@ -3,7 +3,9 @@
 import errno
 import signal
 import socket
+import tempfile
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,6 +54,21 @@ def test_ctrl_c_at_the_start_ends_with_the_usual_status_and_no_traceback() -> No
         raise KeyboardInterrupt
 
     assert ended.value.code == 128 + signal.SIGINT
+
+
+@pytest.mark.requirement("FR-149")
+def test_workers_without_a_temporary_directory_are_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+
+    with pytest.raises(SystemExit) as ended:
+        cli.metrics_directory()
+
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == (
+        "task-api: TMPDIR: several workers need a temporary directory: No such file or directory\n"
+    )
 
 
 class TestTheAddresses:
