@@ -64,6 +64,15 @@ def main(context: typer.Context) -> None:
             _serve_embedded(ours.data_directory)
 
 
+@app.command("seed")
+def seed_command(user: cli.User, *, tasks: cli.Tasks = 100, force: cli.Force = False) -> None:
+    """Create demo tasks for a user of the embedded PostgreSQL. The server must be stopped."""
+    with cli.errors_in_one_line(), _embedded() as server:
+        settings = Settings(database_url=SecretStr(server.url))
+        cli.migrate(settings)
+        asyncio.run(cli.plant(settings, user, tasks, force=force))
+
+
 @app.command("backup")
 def backup_command(file: Path) -> None:
     """Save the data of the embedded PostgreSQL into a file. The server must be stopped."""

@@ -102,16 +102,22 @@ def print_finding(finding: Finding) -> None:
     typer.echo(f"{verdict} {finding.subject:12} {finding.text}")
 
 
-@app.command("seed")
-def seed_command(
-    user: Annotated[str, typer.Argument(help="The user who gets the tasks.")],
-    *,
-    tasks: Annotated[int, typer.Option(min=1, max=100_000, help="How many.")] = 100,
-    force: Annotated[bool, typer.Option("--force", help="Also if the user has tasks.")] = False,
-) -> None:
-    """Create demo tasks for a user."""
+def _require_user_id(user: str) -> str:
     if not re.fullmatch(USER_ID_PATTERN, user):
-        raise typer.BadParameter(f"must match {USER_ID_PATTERN}", param_hint="USER")
+        raise typer.BadParameter(f"must match {USER_ID_PATTERN}")
+    return user
+
+
+User = Annotated[
+    str, typer.Argument(help="The user who gets the tasks.", callback=_require_user_id)
+]
+Tasks = Annotated[int, typer.Option(min=1, max=100_000, help="How many.")]
+Force = Annotated[bool, typer.Option("--force", help="Also if the user has tasks.")]
+
+
+@app.command("seed")
+def seed_command(user: User, *, tasks: Tasks = 100, force: Force = False) -> None:
+    """Create demo tasks for a user."""
     with errors_in_one_line():
         asyncio.run(plant(Settings(), user, tasks, force=force))
 

@@ -23,6 +23,11 @@ _TABLES: Final = ("task_lists", "tasks", "task_tombstones")
 
 _ELSEWHERE: Final = {
     "test_dev_postgres.py": "is about the embedded PostgreSQL",
+    "test_dev_commands.py": "is about the embedded PostgreSQL",
+    "test_browsers.py": "is about HTTP",
+    "test_check.py": "has its own poolers",
+    "test_metrics.py": "is about the metrics",
+    "test_tracing.py": "is about spans",
     "test_migrations.py": "is about the tables that the migrations make",
     "test_server.py": "starts programs that make their own connections",
     "test_documentation_pages.py": "reads no table",

@@ -1,4 +1,4 @@
-"""A drill: save the data of the embedded PostgreSQL, change it, and bring it back."""
+"""Commands on the data of the embedded PostgreSQL. A drill: save it, change it, bring it back."""
 
 from pathlib import Path
 
@@ -77,6 +77,17 @@ def test_a_backup_can_be_restored_where_there_was_nothing(tmp_path: Path, user: 
         running.wait_until_it_serves()
         found = httpx.get(f"{running.url}{tasks_of(user)}/{created['id']}")
         assert found.json() == created
+        assert running.stop() == 0
+
+
+@pytest.mark.requirement("FR-153")
+def test_the_embedded_database_can_be_seeded(tmp_path: Path, user: str) -> None:
+    with server(tmp_path, program=("dev", "seed", user, "--tasks", "3")) as running:
+        assert running.wait() == 0
+        assert running.out == f"3 tasks created for {user}\n"
+    with server(tmp_path, PORT=str(free_port())) as running:
+        running.wait_until_it_serves()
+        assert len(httpx.get(running.url + tasks_of(user)).json()["items"]) == 3
         assert running.stop() == 0
 
 
