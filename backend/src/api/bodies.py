@@ -17,7 +17,7 @@ _STOPPING_SECONDS: Final = 2.0
 
 _UNREAD_SECONDS: Final = 5.0
 _UNREAD_BYTES: Final = 32 * 1024 * 1024
-"""How long, and how far, the rest of a body is read that nobody wants."""
+"""How long, and how many bytes, the server goes on reading a body that is no longer needed."""
 
 
 class BodyDeadlines:
@@ -95,7 +95,7 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start" and not self._is_read:
             headers = [*message.get("headers", ())]
-            # An answer that closes the connection by itself wants nothing more of it to be read.
+            # If the answer closes the connection anyway, nothing more of it is to be read.
             self._reads_on = all(name.lower() != b"connection" for name, _ in headers)
             if self._reads_on:
                 message = {**message, "headers": [*headers, (b"connection", b"close")]}

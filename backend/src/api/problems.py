@@ -161,7 +161,10 @@ RULES: Final[dict[type[TaskError], tuple[dict[str, str], str]]] = {
         {"pointer": "/{side}"},
         "is not the id of a task of this user; send the id of another task, or null",
     ),
-    UnknownTimeZone: ({"parameter": "tz"}, "is not known to the database"),
+    UnknownTimeZone: (
+        {"parameter": "tz"},
+        "is not known to the database; send another IANA time zone, such as Europe/Berlin",
+    ),
 }
 """The failures that break a rule (422): where, and what to send instead.
 

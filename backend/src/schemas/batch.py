@@ -7,19 +7,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from src.models import limits
 from src.schemas.changes import DeletedTask
 from src.schemas.fields import Id, IsCompleted, parse_whole_number
-from src.schemas.task import Neighbour, Task, TaskCreate, TaskUpdate
+from src.schemas.task import Neighbour, Task, TaskCreate, TaskUpdate, leave_out_defaults
 
 _ABSENT: Final[Any] = None
 
 
-def _describe(schema: dict[str, Any]) -> None:
-    """Leave out the defaults: what is absent is not null."""
-    for field in schema["properties"].values():
-        field.pop("default", None)
-
-
 class _Operation(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra=_describe)
+    model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra=leave_out_defaults)
 
     op: str
 
@@ -78,8 +72,6 @@ class MoveOperation(Neighbour, _OnVersion):
 
     Send exactly one of the two.
     """
-
-    model_config = ConfigDict(json_schema_extra=_describe)
 
     op: Literal["move"]
 

@@ -40,12 +40,11 @@ READ_ONLY: Final = ("id", "user_id", "completed_at", "version", "created_at", "u
 _ABSENT: Final[Any] = None
 
 
-def _describe(schema: dict[str, Any]) -> None:
-    """Leave out the defaults.
+def leave_out_defaults(schema: dict[str, Any]) -> None:
+    """Leave out the defaults: what is absent is not null.
 
     Generators of clients take a field with a `default` for one that is always there, and would
-    make it required when creating a task. That the two due fields exclude each other is said in
-    words: of a `not`, some generators make a second class.
+    make it required when creating a task.
     """
     for field in schema["properties"].values():
         field.pop("default", None)
@@ -53,7 +52,7 @@ def _describe(schema: dict[str, Any]) -> None:
 
 def _describe_with_defaults(schema: dict[str, Any], model: type[BaseModel]) -> None:
     """Say the defaults in words."""
-    _describe(schema)
+    leave_out_defaults(schema)
     for name, field in model.model_fields.items():
         if name == "position":
             schema["properties"][name]["description"] += " Default: after all other tasks."
@@ -70,9 +69,13 @@ class Place(NamedTuple):
 
 
 class _TaskBody(BaseModel):
-    """What all bodies with fields of a task share."""
+    """What all bodies with fields of a task share.
 
-    model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra=_describe)
+    The schema says in words that the two due fields exclude each other: of a `not`, some generators
+    of clients make a second class.
+    """
+
+    model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra=leave_out_defaults)
 
     @field_validator("due_at", check_fields=False)  # each body lists its fields in the task's order
     @classmethod
@@ -200,8 +203,7 @@ class Neighbour(BaseModel):
 
 def _describe_move(schema: dict[str, Any]) -> None:
     """Say in JSON Schema that one of the two is there."""
-    for field in schema["properties"].values():
-        field.pop("default", None)
+    leave_out_defaults(schema)
     schema["minProperties"] = schema["maxProperties"] = 1
 
 

@@ -63,7 +63,6 @@ _ONE: Final = 10**POSITION_DECIMALS
 SPREAD_DECIMALS: Final = 6
 """Decimals of positions after a spread: enough remain for a whole batch of moves to one place."""
 
-
 TASKS_AROUND: Final = 64
 """Tasks on each side of a place without room that are moved to make some."""
 

@@ -6,11 +6,15 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from src.api.problems import Kind
+from src.database import Effect, run
 from src.models.limits import BATCH_BODY_MAX_BYTES, BATCH_MAX_OPERATIONS, BODY_MAX_BYTES
+from src.schemas.batch import TaskBatch
+from src.services import batch
 from tests.builders import (
     NEW,
     NO_TASK,
@@ -224,6 +228,22 @@ class TestABatch:
 
         assert result["task"] == task
         assert (await client.get(path_of(task))).json() == task
+
+    async def test_reads_only_the_tasks_that_it_names_and_the_last_one(
+        self, app: FastAPI, client: httpx.AsyncClient, user: str
+    ) -> None:
+        named, deleted, _, forgotten, last = [await create(client, user) for _ in range(5)]
+        for task in (deleted, forgotten):
+            await client.delete(path_of(task))
+        operations = TaskBatch.model_validate(
+            {"operations": [completion(named), deletion(deleted)]}
+        )
+
+        async with app.state.database.session() as session:
+            parameters = batch.what_to_read(user, operations.operations)
+            read = await run(session, batch.READ_BATCH, parameters, Effect.READ)
+
+        assert {str(row.id) for row in read.rows} == {named["id"], deleted["id"], last["id"]}
 
     async def test_keeps_what_it_does_not_set(self, client: httpx.AsyncClient, user: str) -> None:
         """Also what the API does not show: the fingerprint of the key that made a task."""

@@ -474,12 +474,15 @@ class TestARepetition:
     ) -> None:
         theirs = await create(stage.client, f"other-{user}")
         for task_id in (NO_TASK, theirs["id"]):
-            answer, left = await stage.act(
-                Operation("DELETE", f"/{task_id}"), fault, user=f"{user}-{task_id}"
-            )
+            mine = f"{user}-{task_id}"
+            # The tombstone of another task says nothing about this one.
+            gone = await create(stage.client, mine)
+            await stage.client.delete(f"{tasks_of(mine)}/{gone['id']}")
+
+            answer, left = await stage.act(Operation("DELETE", f"/{task_id}"), fault, user=mine)
 
             assert answer.json() == problem(answer, Kind.TASK_NOT_FOUND)
-            assert len(left) == 2  # both tasks of the user
+            assert len(left) == 3  # both tasks of the user, and the tombstone
 
     @pytest.mark.requirement("FR-125", "FR-126")
     async def test_of_a_deletion_that_cannot_look_for_the_tombstone_is_told(

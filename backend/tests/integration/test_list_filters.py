@@ -311,7 +311,7 @@ class TestRefusals:
         answer = await client.get(f"{tasks_of(user)}/summary", params={"tz": "Nowhere/City"})
 
         assert answer.status_code == 422
-        detail = "is not known to the database"
+        detail = "is not known to the database; send another IANA time zone, such as Europe/Berlin"
         errors = [violation("tz", "unknown_time_zone", detail)]
         assert answer.json() == problem(answer, Kind.INVALID_REQUEST, errors=errors)
 

@@ -103,9 +103,10 @@ async def list_tasks(
 ) -> Response:
     """List the user's tasks that match all filters, page by page.
 
-    To read all pages, follow `next_cursor` or the `Link` header until it is absent. Each task that
-    does not change in the meantime appears exactly once. Ranges include their start (`after`) and
-    exclude their end (`before`). A task without a due date matches no range of due dates.
+    To read all pages, follow `next_cursor` until it is null, or the `Link` header until it is
+    absent. Each task that does not change in the meantime appears exactly once. Ranges include
+    their start (`after`) and exclude their end (`before`). A task without a due date matches no
+    range of due dates.
     """
     seen = versions_in(if_none_match)
     page = await todo_service.list_tasks(session, user_id, query, now=now, seen=seen)
