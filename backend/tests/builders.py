@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 from urllib.parse import urlencode
 
 import httpx
@@ -177,7 +177,14 @@ async def follow_links(
     return [*answers.values()]
 
 
-def problem(answer: httpx.Response, kind: Kind, **members: object) -> dict[str, object]:
+class HasHeaders(Protocol):
+    """An answer of any client."""
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+
+def problem(answer: HasHeaders, kind: Kind, **members: object) -> dict[str, object]:
     """The whole problem document of this kind, with the answer's own request id."""
     request_id = answer.headers["x-request-id"]
     return {

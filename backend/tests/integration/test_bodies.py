@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from select import select
-from typing import Any, Final
+from typing import Final
 
 import httpx
 import playwright
@@ -18,9 +18,9 @@ import pytest
 from src.api import bodies
 from src.api.problems import Kind
 from src.main import create_app
-from tests.builders import tasks_of
+from tests.builders import problem, tasks_of
 from tests.conftest import make_settings
-from tests.http_edge import PARSERS, Answer, Parser, answers, exchange
+from tests.http_edge import PARSERS, Parser, answers, exchange
 from tests.listening import listening
 from tests.processes import PATIENCE, SERVE, free_port, server
 
@@ -61,19 +61,6 @@ def head_of(method: str, path: str, length: str = "Content-Length: 100") -> byte
     return HEAD.format(method=method, path=path, length=length).encode()
 
 
-def document(kind: Kind, answer: Answer) -> dict[str, Any]:
-    request_id = answer.headers["x-request-id"]
-    return {
-        "type": f"urn:task-api:problem:{kind.code}",
-        "title": kind.title,
-        "status": kind.status,
-        "detail": kind.detail,
-        "instance": f"urn:task-api:request:{request_id}",
-        "code": kind.code,
-        "request_id": request_id,
-    }
-
-
 def received_to_its_end(connection: socket.socket) -> bytes:
     """What the server sends until it closes the connection."""
     return b"".join(iter(lambda: connection.recv(1 << 16), b""))
@@ -111,7 +98,7 @@ class TestABodyThatNeverEnds:
 
         assert answer.status == 408
         assert answer.headers["connection"] == "close"
-        assert answer.document == document(Kind.REQUEST_TIMEOUT, answer)
+        assert answer.document == problem(answer, Kind.REQUEST_TIMEOUT)
         assert httpx.get(impatient_url + tasks_of(user)).json()["items"] == [task]
 
     def test_in_chunks_is_408_where_there_should_be_none(
