@@ -1,4 +1,4 @@
-"""/docs and /redoc, which show the OpenAPI document also without the internet."""
+"""/docs and /redoc, which show the OpenAPI document even without access to the internet."""
 
 import re
 from base64 import b64encode

@@ -75,6 +75,11 @@ class Kind(Enum):
     )
     ROUTE_NOT_FOUND = (404, "Route not found", "See /docs for the routes of this API.")
     TASK_NOT_FOUND = (404, "Task not found", "This user has no task with this id.")
+    METHOD_NOT_ALLOWED = (
+        405,
+        "Method not allowed",
+        "The Allow header lists the methods that this path supports.",
+    )
     REQUEST_TIMEOUT = (
         408,
         "Request timeout",
@@ -84,11 +89,6 @@ class Kind(Enum):
         409,
         "Batch failed",
         "Nothing was changed. `errors` lists every operation that failed.",
-    )
-    METHOD_NOT_ALLOWED = (
-        405,
-        "Method not allowed",
-        "The Allow header lists the methods that this path supports.",
     )
     TASK_DELETED = (
         410,

@@ -30,7 +30,7 @@ MERGE_PATCH: Final = "application/merge-patch+json"
 _PROTECTIONS: Final = ("If-Match", "If-None-Match", "If-Unmodified-Since", "Idempotency-Key")
 _SINGULAR: Final = ("Idempotency-Key",)  # the others are lists: their lines count as one
 _CHARSETS: Final = {"utf-8", "utf8"}
-_ENCODED: Final = "Send the body without a Content-Encoding other than identity: uncompressed."
+_ENCODED: Final = "Send the body uncompressed, without the header Content-Encoding."
 
 
 class StrictRoute(APIRoute):

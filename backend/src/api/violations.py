@@ -29,7 +29,7 @@ VIOLATIONS: Final = {
     "extra_forbidden": ("unknown", "unknown field"),
     "unknown parameter": ("unknown", "unknown parameter"),
     "unsupported header": ("unknown", "is not supported by this operation"),
-    "read-only field": ("read_only", "is set by the server"),
+    "read-only field": ("read_only", "is set by the server; leave it out"),
     "read-only id": (
         "read_only",
         "is set by the server; to choose the id, use PUT with If-None-Match: *",

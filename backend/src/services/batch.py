@@ -86,7 +86,7 @@ class Result(NamedTuple):
 
 
 class Plan:
-    """What a batch makes of the tasks that it names."""
+    """The tasks that a batch names, as its operations change them."""
 
     def __init__(self, rows: Sequence[Row[Any]]) -> None:
         """Start from what `READ_BATCH` gave."""

@@ -58,7 +58,7 @@ _END: Final = 10**POSITION_WHOLE_DIGITS
 """Greater than every position. None is less than 0."""
 
 _ONE: Final = 10**POSITION_DECIMALS
-"""The whole number 1, counted in the last decimal. Integers make all arithmetic exact."""
+"""The whole number 1 in units of the last decimal. Integers make all arithmetic exact."""
 
 SPREAD_DECIMALS: Final = 6
 """Decimals of positions after a spread: enough remain for a whole batch of moves to one place."""
@@ -83,13 +83,13 @@ class NoRoom(Exception):
 
 
 def number_of(position: str) -> int:
-    """Give the number, counted in the last decimal."""
+    """Give a position as an integer, in units of the last decimal."""
     whole, _, decimals = position.partition(".")
     return int(whole + decimals.ljust(POSITION_DECIMALS, "0"))
 
 
 def written(number: int, decimals: int) -> str:
-    """Write a number that is counted in this decimal."""
+    """Write an integer in units of this decimal as a position."""
     digits = str(number).rjust(POSITION_WHOLE_DIGITS + decimals, "0")
     whole, rest = digits[:POSITION_WHOLE_DIGITS], digits[POSITION_WHOLE_DIGITS:].rstrip("0")
     return f"{whole}.{rest}" if rest else whole

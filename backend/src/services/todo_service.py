@@ -314,7 +314,7 @@ async def delete_task(
 
 @contextmanager
 def _after_another_attempt(*, may_have_run: bool) -> Iterator[None]:
-    """Let nothing say that nothing was changed, if an earlier attempt may have been executed."""
+    """Raise no error that says nothing was changed if an earlier attempt may have changed it."""
     try:
         yield
     except (BatchFailed, DatabaseUnavailable) as error:

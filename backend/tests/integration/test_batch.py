@@ -409,7 +409,7 @@ class TestABatchThatBreaksARule:
                 [creation(), {"op": "create", "task": {"title": "", "id": "x", "colour": 1}}],
                 [
                     ("/operations/1/task/title", "too_short", "must not be empty"),
-                    ("/operations/1/task/id", "read_only", "is set by the server"),
+                    ("/operations/1/task/id", "read_only", "is set by the server; leave it out"),
                     ("/operations/1/task/colour", "unknown", "unknown field"),
                 ],
             ),

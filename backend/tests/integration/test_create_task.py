@@ -174,7 +174,7 @@ class TestCreateTask:
         self, client: httpx.AsyncClient, user: str
     ) -> None:
         task = await create(client, user)
-        read_only = ("read_only", "is set by the server")
+        read_only = ("read_only", "is set by the server; leave it out")
         choose = "; to choose the id, use PUT with If-None-Match: *"
         refusals = {
             "id": ("read_only", f"is set by the server{choose}"),

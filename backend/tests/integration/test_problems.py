@@ -742,8 +742,7 @@ class TestBodies:
             assert answer.json() == problem(
                 answer,
                 Kind.UNSUPPORTED_MEDIA_TYPE,
-                detail="Send the body without a Content-Encoding other than identity:"
-                " uncompressed.",
+                detail="Send the body uncompressed, without the header Content-Encoding.",
             )
 
     @pytest.mark.requirement("FR-109")

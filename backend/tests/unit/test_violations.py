@@ -45,12 +45,16 @@ class TestReadOnlyFields:
     ) -> None:
         answer = await client.post("/api/v1/alice/tasks", json={"title": "x", name: "x"})
 
-        detail = "is set by the server"
+        advice = "leave it out"
         if name == "id":
-            detail += "; to choose the id, use PUT with If-None-Match: *"
+            advice = "to choose the id, use PUT with If-None-Match: *"
         assert answer.status_code == 422
         assert answer.json()["errors"] == [
-            {"pointer": f"/{name}", "code": "read_only", "detail": detail}
+            {
+                "pointer": f"/{name}",
+                "code": "read_only",
+                "detail": f"is set by the server; {advice}",
+            }
         ]
 
     async def test_are_told_together_with_the_others(self, client: httpx.AsyncClient) -> None:
