@@ -59,7 +59,7 @@ class TestTheUnits:
         assert service["DynamicUser"] == "yes"
 
     def test_requests_have_time_to_finish(self) -> None:
-        service = section_of(DEPLOY / "task-api.service", "Service")
+        service = section_of(DEPLOY / "task-api@.service", "Service")
         assert seconds(service["TimeoutStopSec"]) > cli._SHUTDOWN_TIMEOUT + 5
 
 
