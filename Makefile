@@ -23,7 +23,7 @@ test: $(VENV)/.dev ## Run all tests against a real PostgreSQL
 	cd backend && $(BIN)/python -m pytest
 
 slow: $(VENV)/.dev ## Run the tests that take long: models, many clients, drills
-	cd backend && $(BIN)/python -m pytest -m slow
+	cd backend && $(BIN)/python -m pytest -m "slow and not chaos"
 
 chaos: $(VENV)/.dev ## Run the long tests: kills, failovers, locks, other ways to run the database
 	cd backend && $(BIN)/python -m pytest -m chaos

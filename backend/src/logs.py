@@ -122,6 +122,12 @@ def configure(settings: Settings) -> None:
                     "formatter": "json" if is_json else "text",
                     "filters": ["request_id"],
                 },
+                # Not a filter of the logger: those stay when the log is set up again.
+                "outages": {
+                    "class": "logging.StreamHandler",
+                    "formatter": "json" if is_json else "text",
+                    "filters": ["request_id", "repetition"],
+                },
                 "requests": {
                     "class": "logging.StreamHandler",
                     "formatter": "json" if is_json else "text of a request",
@@ -131,7 +137,7 @@ def configure(settings: Settings) -> None:
             "root": {"level": settings.log_level.upper(), "handlers": ["stderr"]},
             "loggers": {
                 "src.access": {"handlers": ["requests"], "propagate": False},
-                "src.api.problems": {"filters": ["repetition"]},
+                "src.api.problems": {"handlers": ["outages"], "propagate": False},
                 # Every request has its own line already; this one would show the values of queries.
                 "uvicorn.access": {"handlers": [], "propagate": False},
             },

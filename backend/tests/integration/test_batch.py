@@ -698,6 +698,7 @@ async def send_each_alone(
     return answers
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("SC-014")
 @given(st.lists(operations, min_size=1, max_size=12))
 @settings(

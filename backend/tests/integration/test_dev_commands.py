@@ -17,6 +17,7 @@ def run(directory: Path, command: str, file: Path) -> tuple[int, str]:
         return running.wait(), running.out + running.err
 
 
+@pytest.mark.slow
 def test_a_restore_brings_back_what_was_saved_and_lets_clients_start_again(
     tmp_path: Path, user: str
 ) -> None:
@@ -91,6 +92,17 @@ def test_the_embedded_database_can_be_seeded(tmp_path: Path, user: str) -> None:
         running.wait_until_it_serves()
         assert len(httpx.get(running.url + tasks_of(user)).json()["items"]) == 3
         assert running.stop() == 0
+
+
+def test_a_folder_is_not_replaced_by_a_backup(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+
+    status, told = run(tmp_path / "run", "backup", folder)
+
+    assert status == 2
+    assert told == f"task-api: {folder} cannot be written: Is a directory\n"
+    assert folder.is_dir()
 
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -167,6 +167,7 @@ def check_copies(follower: Follower, written: dict[int, Task], deleted: dict[int
     assert position == len(events)
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.timeout(600)
 @pytest.mark.requirement("FR-079", "SC-013", "FR-016")
@@ -194,6 +195,7 @@ async def test_a_follower_has_the_right_copy_at_every_version(
         assert len(follower.complete) > WRITERS
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.requirement("FR-086")
 async def test_batches_and_other_writers_never_deadlock(

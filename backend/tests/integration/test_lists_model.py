@@ -240,6 +240,7 @@ def at_least(examples: int) -> settings:
 @pytest.mark.no_cover  # it is not about which lines run, and measured it takes longer
 # Nearly every statement here is a new one, and to check it would take longer than the test.
 # `test_scoping` checks the statements of all filters and sorts.
+@pytest.mark.slow
 @pytest.mark.unscoped
 @pytest.mark.requirement("FR-047", "FR-048", "FR-049", "SC-007")
 class TestEveryList:

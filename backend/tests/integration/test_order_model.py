@@ -169,6 +169,7 @@ class Writer:
             self._note(number, operation, result["task"])
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.timeout(900)
 @pytest.mark.no_cover  # it is not about which lines run, and measured it takes longer
@@ -196,6 +197,7 @@ async def test_many_clients_arrange_the_order_that_a_plain_list_would_have(
         assert max(len(task["position"]) for task in tasks) <= POSITION_MAX_LENGTH
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.timeout(600)
 @pytest.mark.no_cover  # the same

@@ -83,6 +83,7 @@ async def live(client: httpx.AsyncClient, user: str) -> int:
     return answers
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("FR-120")
 async def test_every_answer_is_the_clients_own(pgbouncer: Pooler, shared_database_url: str) -> None:
     url = pgbouncer.url_of(shared_database_url)

@@ -301,6 +301,7 @@ def story(shared_database_url: str) -> Iterator[type[Story]]:
         yield Story
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)  # it takes a minute, and several on a busy machine
 @pytest.mark.no_cover  # it is not about which lines run, and measured it takes longer
 @pytest.mark.requirement("SC-012", "FR-013", "FR-016", "FR-018", "FR-053", "FR-055")
@@ -315,9 +316,13 @@ def test_every_story_goes_as_the_model_says(story: type[Story]) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("SC-012")
 def test_the_thorough_profile_has_more_stories() -> None:
-    command = [*(sys.executable, "-m", "pytest", "-v", "-n", "0", "--collect-only"), __file__]
+    command = [
+        *(sys.executable, "-m", "pytest", "-v", "-n", "0", "-m", "slow", "--collect-only"),
+        __file__,
+    ]
     done = subprocess.run(
         [*command, "--hypothesis-profile=thorough"],
         cwd=ROOT / "backend",

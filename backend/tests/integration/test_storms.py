@@ -61,6 +61,7 @@ async def given_up(request: asyncio.Task[httpx.Response], turns: int) -> None:
     request.cancel()
 
 
+@pytest.mark.slow
 async def test_requests_that_are_cancelled_at_any_point_do_no_harm(
     database_url: str, user: str
 ) -> None:
@@ -105,6 +106,7 @@ async def test_requests_that_are_cancelled_at_any_point_do_no_harm(
                 assert left["title"] == f"{ROUNDS - 1}, {number}"
 
 
+@pytest.mark.slow
 async def test_clients_that_hang_up_do_no_harm(database_url: str, user: str) -> None:
     app = create_app(make_settings(database_url, db_pool_size=POOL))
     with listening(app) as url:

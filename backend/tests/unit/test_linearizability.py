@@ -190,6 +190,7 @@ def happened(story: list[tuple[str, int, int, bool, bool]]) -> list[Call]:
     return calls
 
 
+@pytest.mark.slow
 class TestAnyStory:
     @given(stories)
     def test_that_happened_has_an_order(
