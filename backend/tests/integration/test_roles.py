@@ -13,18 +13,21 @@ from psycopg.sql import SQL, Identifier
 from sqlalchemy import text
 
 from src.api.problems import Kind
+from src.config import ROOT
 from src.database import TIME_LIMITS
 from tests.builders import ON_ONE_TASK, create, problem, rows_of, send, tasks_of
+from tests.contract.markdown import fences, section
 from tests.pooler import pooler
 from tests.processes import serving
 
 pytestmark = pytest.mark.anyio
 
-GRANTS: Final = """
-GRANT SELECT ON task_api_version TO {role};
-GRANT SELECT, INSERT, UPDATE, DELETE ON tasks, task_lists, task_tombstones TO {role};
-"""
-"""What the README tells the owner to run."""
+GUIDE: Final = ROOT / "specs" / "002-backend-database" / "deploy.md"
+(GRANTS,) = (
+    fence.text.replace("TO task_api;", "TO {role};")
+    for fence in fences(section(GUIDE, "One role to migrate, another one to serve"))
+)
+"""What the deployment guide tells the owner to run."""
 
 
 @pytest.fixture
@@ -68,7 +71,7 @@ async def limits_of(app: object) -> dict[str, str]:
 
 class TestAServingRole:
     @pytest.mark.requirement("FR-130", "FR-123")
-    async def test_needs_the_grants_of_the_readme_and_no_more(
+    async def test_needs_the_grants_of_the_guide_and_no_more(
         self,
         role: str,
         role_url: str,
