@@ -6,7 +6,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import typer
 from pydantic import SecretStr, field_validator
@@ -73,8 +73,11 @@ def seed_command(user: cli.User, *, tasks: cli.Tasks = 100, force: cli.Force = F
         asyncio.run(cli.plant(settings, user, tasks, force=force))
 
 
+Backup = Annotated[Path, typer.Argument(help="The file of the backup.", dir_okay=False)]
+
+
 @app.command("backup")
-def backup_command(file: Path) -> None:
+def backup_command(file: Backup) -> None:
     """Save the data of the embedded PostgreSQL into a file. The server must be stopped."""
     with cli.errors_in_one_line(), _embedded() as server:
         backup.save(server, file)
@@ -82,7 +85,7 @@ def backup_command(file: Path) -> None:
 
 
 @app.command("restore")
-def restore_command(file: Path) -> None:
+def restore_command(file: Backup) -> None:
     """Replace the data of the embedded PostgreSQL with that of a backup, or change nothing.
 
     Clients that follow the changes start again.

@@ -15,14 +15,12 @@ def save(server: LocalPostgres, file: Path) -> None:
     """Write the database into a file, which appears when it is complete.
 
     Raises:
-        LocalPostgresError: the file cannot be written.
+        LocalPostgresError: it cannot be written.
     """
     unfinished = file.with_name(f"{file.name}.new")
     try:
         _run(server, "pg_dump", "--format=custom", *_ANY_ROLE, f"--file={unfinished}")
         unfinished.replace(file)
-    except OSError as error:
-        raise LocalPostgresError(f"{file} cannot be written: {error.strerror}") from error
     finally:
         unfinished.unlink(missing_ok=True)
 

@@ -226,7 +226,7 @@ class _Supervisor(Multiprocess):
         before = {process.pid for process in self.processes}
         super().keep_subprocess_alive()
         for pid in before - {process.pid for process in self.processes}:
-            mark_process_dead(pid)  # type: ignore[no-untyped-call]
+            mark_process_dead(pid)  # type: ignore[no-untyped-call]  # it has no types
 
     def terminate_all(self) -> None:
         # Otherwise clients could connect until the last worker has ended, and nobody would answer.

@@ -25,7 +25,7 @@ _METHODS: Final = frozenset(HTTPMethod)
 _SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
 # The times at which series began: one more series for each, which nobody asks for.
-disable_created_metrics()  # type: ignore[no-untyped-call]
+disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no types
 
 _requests: Final = Counter("http_requests", "Requests.", ("method", "route", "status"))
 _durations: Final = Histogram(
@@ -66,7 +66,7 @@ def exposition() -> bytes:
     """Write the values of all processes in Prometheus' text format."""
     registry = CollectorRegistry()
     try:
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # it has no types
     except ValueError:  # there is no directory, so there is one process
         registry = REGISTRY
     return write(registry)

@@ -26,7 +26,7 @@ _TASKS: Final[tuple[tuple[str, list[str]], ...]] = (
     ("Answer Maria's letter", ["friends"]),
 )
 _PRIORITIES: Final = ("none", "medium", "low", "none", "high", "none", "low")
-# Of thirteen tasks, one in four is completed, and some have no day.
+# One task in four is completed, and four in thirteen have no day.
 _DAYS: Final = (0, 1, None, -3, 7, None, 2, 14, None, -1, 30, None, 5)
 _COMPLETED: Final = (False, False, True, False)
 

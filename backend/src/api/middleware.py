@@ -145,9 +145,8 @@ class HTTPRules:
         elif scope["path"].endswith("\n") or b"%2f" in scope["raw_path"].lower():
             refusal = problem(Kind.ROUTE_NOT_FOUND)
         elif scope["method"] == "HEAD":
-            scope["method"] = (
-                "GET"  # the scope is a copy of `RequestContext`, which wants its route
-            )
+            # The scope is a copy of `RequestContext`, which reads the route from it afterwards.
+            scope["method"] = "GET"
             await self.app(scope, receive, _without_body(send))
             return
         else:
