@@ -11,7 +11,7 @@ INSTALL := python -m pip install --quiet --disable-pip-version-check --no-deps -
 CHECK   := python -m pip check --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run test slow chaos clients check check-all format lint types contract picture lock lists bench bench-full clean
+.PHONY: help run test slow coverage chaos clients check check-all format lint types contract picture lock lists bench bench-full clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,10 +19,10 @@ help: ## Show this list
 run: $(VENV)/.run ## Start the API with a local database; DATABASE_URL names another one
 	@cd backend && exec $(BIN)/python -m dev
 
-test: $(VENV)/.dev ## Run all tests against a real PostgreSQL
+test: $(VENV)/.dev ## Run the tests against a real PostgreSQL (4 minutes)
 	cd backend && $(BIN)/python -m pytest
 
-slow: $(VENV)/.dev ## Run the tests that take long: models, many clients, drills
+slow: $(VENV)/.dev ## Run the tests that take long: models, many clients, signals, drills
 	cd backend && $(BIN)/python -m pytest -m "slow and not chaos"
 
 chaos: $(VENV)/.dev ## Run the long tests: kills, failovers, locks, other ways to run the database
@@ -33,10 +33,12 @@ chaos: $(VENV)/.dev ## Run the long tests: kills, failovers, locks, other ways t
 clients: $(VENV)/.dev backend/tests/clients/.venv/.ready ## Build on the API with generated clients and AI agents, and lint OpenAPI (needs npm)
 	cd backend && $(BIN)/python -m pytest -m clients
 
-check: $(VENV)/.dev lint types ## Run every gate: format, lint, types, imports, tests with coverage
-	cd backend && $(BIN)/python -m pytest --cov --cov-report=term
+coverage: $(VENV)/.dev ## Run the tests of `test` and `slow`, and check that they reach every branch
+	cd backend && $(BIN)/python -m pytest -m "not chaos and not clients" --cov --cov-report=term
 
-check-all: check slow lists chaos clients ## Run everything: what CI runs
+check: lint types test ## Check a change: format, lint, types, imports, tests (5 minutes)
+
+check-all: lint types coverage lists chaos clients ## Run everything: what CI runs
 
 format: $(VENV)/.dev ## Format the code
 	cd backend && $(BIN)/ruff format . && $(BIN)/ruff check --fix .

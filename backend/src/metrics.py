@@ -5,8 +5,10 @@ prometheus_client, which is on if the environment has `PROMETHEUS_MULTIPROC_DIR`
 imported. No label has a user, an id, or anything else that a client can make up.
 """
 
+from collections.abc import Sequence
 from http import HTTPMethod
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 from prometheus_client import (
     REGISTRY,
@@ -62,11 +64,31 @@ def count_request(method: str, route: str, status: int, seconds: float) -> None:
     _durations.labels(method, route).observe(seconds)
 
 
+class _Collector(MultiProcessCollector):
+    """Collects the values of all processes, except from files that are still empty.
+
+    A process makes its file before it writes to it. prometheus_client 0.26 then fails; and from
+    then on, if the process is killed in between (its issue 1199).
+    """
+
+    @staticmethod
+    def merge(files: Sequence[str], accumulate: bool = True) -> Any:  # noqa: ANN401, FBT001, FBT002 — as in the base class
+        with_values = [file for file in files if _has_values(Path(file))]
+        return MultiProcessCollector.merge(with_values, accumulate)  # type: ignore[no-untyped-call]  # it has no types
+
+
+def _has_values(file: Path) -> bool:
+    try:
+        return file.stat().st_size > 0
+    except FileNotFoundError:  # its process has ended meanwhile
+        return False
+
+
 def exposition() -> bytes:
     """Write the values of all processes in Prometheus' text format."""
     registry = CollectorRegistry()
     try:
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # it has no types
+        _Collector(registry)  # type: ignore[no-untyped-call]  # it has no types
     except ValueError:  # there is no directory, so there is one process
         registry = REGISTRY
     return write(registry)

@@ -70,6 +70,11 @@ def pytest_report_header() -> str:
     return f"PostgreSQL: {version}, given by TEST_DATABASE_URL"
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Use more workers than processors: the tests wait for servers half of the time."""
+    return 2 * (os.cpu_count() or 1)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     variants.add_option(parser)
 

@@ -40,6 +40,7 @@ class TestTheGuide:
         assert {name.lower() for name in named} <= set(Settings.model_fields)
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("FR-160")
 class TestBackupAndRestore:
     """The commands of the guide, on a PostgreSQL of the same release as its programs."""

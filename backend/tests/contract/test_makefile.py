@@ -77,7 +77,13 @@ def make(project: Path, target: str) -> list[str]:
                 "backend: ruff check .",
                 "backend: lint-imports ",
                 "backend: mypy ",
-                "backend: python -m pytest --cov --cov-report=term",
+                "backend: python -m pytest",
+            ],
+        ),
+        (
+            "coverage",
+            [
+                "backend: python -m pytest -m not chaos and not clients --cov --cov-report=term",
             ],
         ),
         ("format", ["backend: ruff format .", "backend: ruff check --fix ."]),
@@ -101,6 +107,7 @@ def test_each_calls_its_programs(installed: Path, target: str, calls: list[str])
     assert make(installed, target) == calls
 
 
+@pytest.mark.slow
 def test_the_environment_is_made_there(project: Path) -> None:
     make(project, ".venv/.run")
 

@@ -224,6 +224,7 @@ class TestAnAnswerBeforeTheEndOfTheBody:
         assert str(answer) == "413 `body_too_large`"
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("FR-116", "FR-117")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("workers", ["1", "2"])

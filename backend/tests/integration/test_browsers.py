@@ -119,6 +119,7 @@ class TestBehindAProxyThatRemovesAPrefix:
             document = httpx.get(f"{url}/openapi.json").json()
             assert document["servers"][0] == {"url": PREFIX}
 
+    @pytest.mark.slow
     def test_docs_works_there(self, database_url: str, tmp_path: Path) -> None:
         with serving_under_prefix(database_url, tmp_path) as url, open_page(url) as page:
             page.goto(f"{url}/docs")
@@ -126,6 +127,7 @@ class TestBehindAProxyThatRemovesAPrefix:
             (task,) = json.loads(list_tasks(page))["items"]
             assert task["title"] == "Buy milk"
 
+    @pytest.mark.slow
     def test_redoc_works_there(self, database_url: str, tmp_path: Path) -> None:
         with serving_under_prefix(database_url, tmp_path) as url, open_page(url) as page:
             page.goto(f"{url}/redoc")

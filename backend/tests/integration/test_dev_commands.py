@@ -66,6 +66,7 @@ def test_a_restore_brings_back_what_was_saved_and_lets_clients_start_again(
         assert running.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_backup_can_be_restored_where_there_was_nothing(tmp_path: Path, user: str) -> None:
     file = tmp_path / "tasks.dump"
     with server(tmp_path / "one", PORT=str(free_port())) as running:

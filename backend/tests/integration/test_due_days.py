@@ -93,6 +93,7 @@ def tasks_around(change: datetime, zone: str) -> list[model.Row]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("FR-048", "SC-009")
 class TestInTwentyFourZones:
     @pytest.mark.parametrize("zone", YEARS)

@@ -237,6 +237,7 @@ class TestPositions:
             ]
             alembic_runner.migrate_down_to("0003")
 
+    @pytest.mark.slow
     @pytest.mark.requirement("FR-094")
     def test_are_filled_in_while_servers_of_the_previous_revision_write(
         self, alembic_runner: MigrationContext, empty_database_url: str

@@ -161,6 +161,7 @@ class TestAServer:
             assert copied_from_banner(running).status_code == 201
             assert running.stop() == 0
 
+    @pytest.mark.slow
     @pytest.mark.requirement("FR-105")
     @pytest.mark.parametrize(
         ("parser", "workers"), [("httptools", "1"), ("httptools", "2"), ("h11", "1"), ("zttp", "1")]
@@ -299,6 +300,7 @@ class TestKillMinusNine:
 
             running.wait_until_nothing_is_left()
 
+    @pytest.mark.slow
     @pytest.mark.requirement("FR-041", "SC-006", "FR-101")
     @pytest.mark.parametrize("workers", ["1", "2"])
     def test_of_the_database_ends_the_server_and_loses_nothing_that_was_answered(
@@ -319,6 +321,7 @@ class TestKillMinusNine:
             assert titles(again, "alice") >= writer.answered
 
 
+@pytest.mark.slow
 class TestWorkers:
     @pytest.mark.requirement("FR-107")
     def test_that_are_killed_are_replaced(self, tmp_path: Path, database_url: str) -> None:
@@ -349,6 +352,7 @@ def workers_of(running: Server) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.slow
 class TestASignalUnderLoad:
     @pytest.mark.requirement("FR-107")
     @pytest.mark.parametrize(
