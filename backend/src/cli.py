@@ -1,4 +1,4 @@
-"""The command line of what is deployed: `python -m src serve`, `migrate` and `restored`."""
+"""The command line of what is deployed: `python -m src COMMAND`. `--help` lists the commands."""
 
 import asyncio
 import re

@@ -394,8 +394,10 @@ async def run(
     is_in_transaction = session.in_transaction() and _AUTOCOMMIT not in session.info
     for attempt in range(1, MAX_ATTEMPTS + 1):
         try:
-            # SQLModel's overloads know only its own `select`.
-            result = await session.exec(statement, params=parameters)  # type: ignore[call-overload]
+            result = await session.exec(
+                statement,  # type: ignore[call-overload]  # SQLModel's types know only its `select`
+                params=parameters,
+            )
             rows = result.all()
             if not is_in_transaction and _AUTOCOMMIT not in session.info:
                 await session.commit()

@@ -42,7 +42,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         process.tune_garbage_collector()
         process.stop_with_parent()
         try:
-            with process.told_of_stop(body_deadlines.stop_soon):
+            with process.on_stop_signal(body_deadlines.stop_soon):
                 yield
         finally:
             await database.engine.dispose()

@@ -48,7 +48,7 @@ def limit_unread_time(listener: socket.socket) -> None:
 
 
 @contextmanager
-def told_of_stop(callback: Callable[[], None]) -> Iterator[None]:
+def on_stop_signal(callback: Callable[[], None]) -> Iterator[None]:
     """Call back as soon as a signal tells the process to stop.
 
     The server tells the application only when the last request has been answered, which may be
@@ -62,13 +62,13 @@ def told_of_stop(callback: Callable[[], None]) -> Iterator[None]:
         if callable(handler := signal.getsignal(number))
     }
 
-    def on_signal(number: int, frame: FrameType | None) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
         with suppress(RuntimeError):  # the loop has ended
             loop.call_soon_threadsafe(callback)
         before[signal.Signals(number)](number, frame)
 
     for number in before:
-        signal.signal(number, on_signal)
+        signal.signal(number, handle)
     try:
         yield
     finally:

@@ -24,6 +24,8 @@ from tests.processes import PATIENCE
 Parser = Literal["httptools", "h11", "zttp"]
 
 PARSERS: Final[tuple[Parser, ...]] = get_args(Parser)
+ORIGIN: Final = "https://app.example.com"
+"""Where browsers may call the server from."""
 DOCUMENT: Final = ROOT / "specs" / "002-backend-database" / "http-edge.md"
 SERVER_REFUSAL: Final = b"Invalid HTTP request received."
 """The server's own words for what is not HTTP."""

@@ -28,7 +28,7 @@ async def main() -> None:
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
-    records = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]
+    records = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]  # it has no types
     logger_provider = LoggerProvider()
     logger_provider.add_log_record_processor(SimpleLogRecordProcessor(records))
     _logs.set_logger_provider(logger_provider)

@@ -144,7 +144,7 @@ def _own_rules() -> Iterator[tuple[str, str]]:
             name = ".".join(path.relative_to(SOURCES.parent).with_suffix("").parts)
             # Evaluated in its own module, an f-string shows its limits.
             words = vars(importlib.import_module(name))
-            code, detail = (eval(ast.unparse(part), words) for part in call.args)  # noqa: S307
+            code, detail = (eval(ast.unparse(part), words) for part in call.args)  # noqa: S307 — our own code
             yield code, detail
 
 

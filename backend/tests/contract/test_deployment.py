@@ -33,7 +33,7 @@ COMMANDS: Final = {command.name for command in cli.app.registered_commands}
 
 def seconds(text: str) -> float:
     """Read a time such as `20`, `20s` or `1m`."""
-    number, unit = re.fullmatch(r"(\d+)(s|m|)", text).groups()  # type: ignore[union-attr]
+    number, unit = re.fullmatch(r"(\d+)(s|m|)", text).groups()  # type: ignore[union-attr]  # or the test fails
     return float(number) * (60 if unit == "m" else 1)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from typing import Any, Final
 
@@ -68,12 +68,14 @@ def parameters(operation: dict[str, Any], place: str) -> dict[str, dict[str, Any
 
 def nodes(value: object) -> Iterator[dict[str, Any]]:
     """Give every object in a JSON value."""
+    children: Iterable[object] = ()
     if isinstance(value, dict):
         yield value
-    children = value.values() if isinstance(value, dict) else value
-    if isinstance(value, dict | list):
-        for child in children:  # type: ignore[attr-defined]
-            yield from nodes(child)
+        children = value.values()
+    elif isinstance(value, list):
+        children = value
+    for child in children:
+        yield from nodes(child)
 
 
 def referred(reference: str) -> Any:

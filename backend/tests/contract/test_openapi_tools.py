@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 
 import httpx
 import pytest
-import re2  # type: ignore[import-untyped]
+import re2  # type: ignore[import-untyped]  # it has no types
 from pydantic import StringConstraints, TypeAdapter
 
 from src.api import health

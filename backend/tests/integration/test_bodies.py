@@ -20,7 +20,7 @@ from src.api.problems import Kind
 from src.main import create_app
 from tests.builders import problem, tasks_of
 from tests.conftest import make_settings
-from tests.http_edge import PARSERS, Parser, answers, exchange
+from tests.http_edge import Parser, answers, exchange
 from tests.listening import listening
 from tests.processes import PATIENCE, SERVE, free_port, server
 
@@ -33,20 +33,6 @@ HEAD: Final = (
     "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     "{length}\r\n\r\n"
 )
-
-
-@pytest.fixture(scope="module", params=PARSERS)
-def parser(request: pytest.FixtureRequest) -> Parser:
-    parser: Parser = request.param
-    return parser
-
-
-@pytest.fixture(scope="module")
-def url(parser: Parser, shared_database_url: str) -> Iterator[str]:
-    """The address of a server that waits for bodies as long as it does by default."""
-    app = create_app(make_settings(shared_database_url, log_level="critical"))
-    with listening(app, parser) as url:
-        yield url
 
 
 @pytest.fixture(scope="module")
@@ -144,12 +130,12 @@ class TestABodyThatNeverEnds:
 @pytest.mark.requirement("FR-115")
 class TestAnAnswerBeforeTheEndOfTheBody:
     def test_reaches_urllib(self, url: str, user: str) -> None:
-        request = urllib.request.Request(  # noqa: S310 — it is our own server
+        request = urllib.request.Request(  # noqa: S310 — our own server — it is our own server
             url + tasks_of(user), b" " * TOO_LARGE, {"Content-Type": "application/json"}
         )
         for _ in range(TRIES):
             with pytest.raises(urllib.error.HTTPError, check=lambda error: error.code == 413):
-                urllib.request.urlopen(request)  # noqa: S310
+                urllib.request.urlopen(request)  # noqa: S310 — our own server
 
     def test_reaches_httpx(self, url: str, user: str) -> None:
         for _ in range(TRIES):

@@ -276,7 +276,7 @@ class TestAListThatRestarted:
         await create(client, user)
         since = await token(client, user)
         for table in ("tasks", "task_tombstones", "task_lists"):
-            execute(shared_database_url, f"DELETE FROM {table} WHERE user_id = %(user)s", user)  # noqa: S608
+            execute(shared_database_url, f"DELETE FROM {table} WHERE user_id = %(user)s", user)  # noqa: S608 — our own words
 
         emptied = await client.get(f"{tasks_of(user)}/changes", params={"since": since})
         new = await create(client, user)
@@ -352,7 +352,7 @@ class TestAListThatRestarted:
         )
         execute(
             shared_database_url,
-            f"UPDATE tasks SET version = {task['version']} WHERE user_id = %(user)s",  # noqa: S608
+            f"UPDATE tasks SET version = {task['version']} WHERE user_id = %(user)s",  # noqa: S608 — our own words
             user,
         )
 
@@ -375,7 +375,7 @@ class TestAListThatRestarted:
         tag = (await client.get(path)).headers["etag"]
         seen = await client.get(path, headers={"If-None-Match": tag})
         for table in ("tasks", "task_tombstones", "task_lists"):
-            execute(shared_database_url, f"DELETE FROM {table} WHERE user_id = %(user)s", user)  # noqa: S608
+            execute(shared_database_url, f"DELETE FROM {table} WHERE user_id = %(user)s", user)  # noqa: S608 — our own words
         new = await client.put(path_of(task), json=REPLACEMENT, headers=NEW)
 
         answer = await client.get(path, headers={"If-None-Match": tag})

@@ -1,6 +1,6 @@
 """The edge of HTTP, byte by byte, under each of uvicorn's parsers: what no client library sends."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from itertools import pairwise
 from typing import Any, Final
 from uuid import UUID
@@ -10,15 +10,14 @@ import pytest
 from fastapi import FastAPI
 
 from src.api.problems import Kind
-from src.main import create_app
 from tests.builders import problem, tasks_of
-from tests.conftest import make_settings
 from tests.http_edge import (
     CASES,
     DOCUMENT,
     GROUPS,
     NO_UPGRADE,
     NOTHING,
+    ORIGIN,
     PARSERS,
     Answer,
     Case,
@@ -29,25 +28,9 @@ from tests.http_edge import (
     places_of,
     table,
 )
-from tests.listening import listening
 from tests.processes import serving
 
-ORIGIN: Final = "https://app.example.com"
 H2C: Final = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
-
-
-@pytest.fixture(scope="module", params=PARSERS)
-def parser(request: pytest.FixtureRequest) -> Parser:
-    parser: Parser = request.param
-    return parser
-
-
-@pytest.fixture(scope="module")
-def url(parser: Parser, shared_database_url: str) -> Iterator[str]:
-    """The address of a server with this parser."""
-    settings = make_settings(shared_database_url, log_level="critical", cors_origins=(ORIGIN,))
-    with listening(create_app(settings), parser) as url:
-        yield url
 
 
 @pytest.fixture

@@ -319,10 +319,10 @@ class TestTheTimeInTheDatabase:
 
         async def be_slow(session: SessionDep) -> None:
             with suppress(DBAPIError):
-                await session.exec(text(fails_slowly))  # type: ignore[call-overload]
+                await session.exec(text(fails_slowly))  # type: ignore[call-overload]  # text
             async with transaction(session):
-                await session.exec(text("SELECT pg_sleep(0.03)"))  # type: ignore[call-overload]
-                await session.exec(text("INSERT INTO slow VALUES (1)"))  # type: ignore[call-overload]
+                await session.exec(text("SELECT pg_sleep(0.03)"))  # type: ignore[call-overload]  # text
+                await session.exec(text("INSERT INTO slow VALUES (1)"))  # type: ignore[call-overload]  # text
 
         async with log_of(database_url, "json", monkeypatch) as (client, log):
             log.app.add_api_route("/slow", be_slow)

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from fastapi import FastAPI
 from psycopg.sql import SQL, Identifier
 from sqlalchemy import text
 
@@ -63,9 +64,9 @@ def grant(role: str, database_url: str) -> Callable[[str], None]:
     return run
 
 
-async def limits_of(app: object) -> dict[str, str]:
+async def limits_of(app: FastAPI) -> dict[str, str]:
     """The time limits of a connection of the app."""
-    async with app.state.database.session() as session:  # type: ignore[attr-defined]
+    async with app.state.database.session() as session:
         return {name: (await session.exec(text(f"SHOW {name}"))).one()[0] for name in TIME_LIMITS}
 
 

@@ -349,7 +349,7 @@ class TestTheApp:
 
             @app.post("/lists")
             async def create_list(session: SessionDep) -> None:
-                insert = TaskList.__table__.insert()  # type: ignore[attr-defined]
+                insert = TaskList.__table__.insert()  # type: ignore[attr-defined]  # SQLModel hides it
                 await session.exec(insert.values(user_id=user, version=1))
 
             await client.get(tasks_of(user))  # so that there is a connection
@@ -402,7 +402,7 @@ class TestASession:
     async def test_commits_each_statement_by_itself(
         self, session: AsyncSession, database: Database, user: str
     ) -> None:
-        await session.exec(TaskList.__table__.insert().values(user_id=user, version=1))  # type: ignore[attr-defined]
+        await session.exec(TaskList.__table__.insert().values(user_id=user, version=1))  # type: ignore[attr-defined]  # SQLModel hides it
 
         assert await versions_of(database, user) == [1]
 
@@ -410,7 +410,7 @@ class TestASession:
     async def test_does_not_pretend_to_roll_back_what_is_committed(
         self, session: AsyncSession, database: Database, user: str
     ) -> None:
-        await session.exec(TaskList.__table__.insert().values(user_id=user, version=1))  # type: ignore[attr-defined]
+        await session.exec(TaskList.__table__.insert().values(user_id=user, version=1))  # type: ignore[attr-defined]  # SQLModel hides it
 
         with pytest.raises(AutocommitError, match=r"async with transaction\(session\)"):
             await session.rollback()
@@ -425,7 +425,7 @@ class TestASession:
         await session.exec(select(TaskList).where(TaskList.user_id == user))
         await session.rollback()
         with pytest.raises(IntegrityError):
-            await session.exec(TaskList.__table__.insert().values(user_id=user, version=0))  # type: ignore[attr-defined]
+            await session.exec(TaskList.__table__.insert().values(user_id=user, version=0))  # type: ignore[attr-defined]  # SQLModel hides it
         await session.rollback()
 
         assert await versions_of(database, user) == []
@@ -453,7 +453,7 @@ class TestASession:
 
         with pytest.raises(InvalidRequestError, match="permanently closed"):
             await session.exec(select(TaskList).where(TaskList.user_id == user))
-        assert database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+        assert database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]  # of QueuePool
 
     @pytest.mark.requirement("FR-067")
     async def test_may_go_on_after_a_statement_that_failed(
@@ -524,7 +524,7 @@ class TestASession:
                 session.add(a_list(user))
                 await session.commit()
                 await session.exec(
-                    TaskList.__table__.update()  # type: ignore[attr-defined]
+                    TaskList.__table__.update()  # type: ignore[attr-defined]  # SQLModel hides it
                     .where(col(TaskList.user_id) == user)
                     .values(version=5)
                 )
@@ -552,7 +552,7 @@ class TestATransaction:
     async def test_is_rolled_back_if_its_block_raises(
         self, session: AsyncSession, database: Database, user: str, begin: Any
     ) -> None:
-        insert = TaskList.__table__.insert().values(user_id=user, version=1)  # type: ignore[attr-defined]
+        insert = TaskList.__table__.insert().values(user_id=user, version=1)  # type: ignore[attr-defined]  # SQLModel hides it
 
         async def fail() -> None:
             async with begin(session):
@@ -567,7 +567,7 @@ class TestATransaction:
     async def test_may_follow_other_statements_which_stay_committed(
         self, session: AsyncSession, database: Database, user: str
     ) -> None:
-        insert = TaskList.__table__.insert()  # type: ignore[attr-defined]
+        insert = TaskList.__table__.insert()  # type: ignore[attr-defined]  # SQLModel hides it
         await session.exec(insert.values(user_id=user, version=1))
 
         async def insert_twice() -> None:
