@@ -219,14 +219,14 @@ class TestEveryKind:
         "version_mismatch": (
             412,
             "Version mismatch",
-            "The task is not at the version that you sent. `current` is the task as it is now: if your"
-            " change still applies, send it again with this version.",
+            "The task is not at the version that you sent. `current` is the task as it is now: if"
+            " your change still applies, send it again with this version.",
         ),
         "task_exists": (
             412,
             "Task already exists",
-            "A task with this id already exists: `current` is that task as it is now. To create another"
-            " one, use a new id.",
+            "A task with this id already exists: `current` is that task as it is now. To create"
+            " another one, use a new id.",
         ),
         "body_too_large": (
             413,
