@@ -166,7 +166,8 @@ def running(
 def _process(
     command: list[str], directory: Path, environment: Mapping[str, str]
 ) -> Iterator[subprocess.Popen[bytes]]:
-    with TemporaryFile("w+") as log:
+    # In memory: on a disk, each durable commit of PostgreSQL would write the log as well.
+    with TemporaryFile("w+", dir="/dev/shm") as log:
         process = subprocess.Popen(
             command,
             cwd=directory,

@@ -64,7 +64,7 @@ def count_request(method: str, route: str, status: int, seconds: float) -> None:
     _durations.labels(method, route).observe(seconds)
 
 
-class _Collector(MultiProcessCollector):
+class Collector(MultiProcessCollector):
     """Collects the values of all processes, except from files that are still empty.
 
     A process makes its file before it writes to it. prometheus_client 0.26 then fails; and from
@@ -88,7 +88,7 @@ def exposition() -> bytes:
     """Write the values of all processes in Prometheus' text format."""
     registry = CollectorRegistry()
     try:
-        _Collector(registry)  # type: ignore[no-untyped-call]  # it has no types
+        Collector(registry)  # type: ignore[no-untyped-call]  # it has no types
     except ValueError:  # there is no directory, so there is one process
         registry = REGISTRY
     return write(registry)

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from src import metrics
 from src.config import ROOT
 from src.database import MAX_ATTEMPTS
 from tests.builders import NO_TASK, tasks_of
@@ -188,6 +189,13 @@ class TestSeveralWorkers:
             assert {ask()[listed] for _ in range(10)} == {20}
             assert running.stop() == 0
         assert list(temporary.iterdir()) == []
+
+
+    def test_lack_what_a_process_has_not_written_or_has_taken_with_it(self, tmp_path: Path) -> None:
+        empty, gone = tmp_path / "counter_1.db", tmp_path / "gauge_livesum_2.db"
+        empty.touch()
+
+        assert [*metrics.Collector.merge([str(empty), str(gone)])] == []
 
 
 @pytest.mark.requirement("FR-150")

@@ -66,7 +66,8 @@ async def test_requests_that_are_cancelled_at_any_point_do_no_harm(
     database_url: str, user: str
 ) -> None:
     random = Random(1)  # noqa: S311 — no secret
-    async with serving(database_url, db_pool_size=POOL) as (app, client):
+    # However slow the machine is: nobody is refused here for having waited too long.
+    async with serving(database_url, db_pool_size=POOL, db_pool_timeout=30) as (app, client):
         tasks = [await create(client, f"{user}-{number}") for number in range(REQUESTS)]
         sent: dict[str, set[str]] = {task["id"]: {task["title"]} for task in tasks}
 
