@@ -179,8 +179,12 @@ def database_url(make_database: Callable[[], str]) -> str:
 
 @pytest.fixture(scope="session")
 async def app(shared_database_url: str) -> AsyncIterator[FastAPI]:
-    """The application, started, on the shared database."""
-    app = create_app(make_settings(shared_database_url))
+    """The application, started, on the shared database.
+
+    However slow the machine is, nobody is refused for having waited too long: tests of that limit
+    run an application of their own.
+    """
+    app = create_app(make_settings(shared_database_url, db_pool_timeout=30))
     async with app.router.lifespan_context(app):
         yield app
 

@@ -200,15 +200,15 @@ GROUPS: Final[Mapping[str, tuple[Attack, ...]]] = {
     "what is not a JSON object": (
         *(
             _create(f"{depth} arrays in each other", b"[" * depth + b"]" * depth, outcome)
-            for depth, outcome in ((500, INVALID), (5_000, BAD_JSON), (100_000, BAD_JSON))
+            for depth, outcome in ((100, INVALID), (101, BAD_JSON), (100_000, BAD_JSON))
         ),
         *(
             _create(
                 f"{depth} objects in each other", b'{"a":' * depth + b"1" + b"}" * depth, outcome
             )
-            for depth, outcome in ((500, INVALID), (5_000, BAD_JSON), (40_000, BAD_JSON))
+            for depth, outcome in ((100, INVALID), (101, BAD_JSON), (40_000, BAD_JSON))
         ),
-        _create("500 arrays as tags", b'{"title": "x", "tags": %s1%s}' % (b"[" * 500, b"]" * 500)),
+        _create("99 arrays as tags", b'{"title": "x", "tags": %s1%s}' % (b"[" * 99, b"]" * 99)),
         _create("100,000 open brackets", b"[" * 100_000, BAD_JSON),
         _create("100,000 closing brackets", b"]" * 100_000, BAD_JSON),
         *(
@@ -810,7 +810,8 @@ GROUPS: Final[Mapping[str, tuple[Attack, ...]]] = {
             '{"op": "delete", "id": "<id>"}, {"op": "delete", "id": "<foreign>"}',
             BATCH_FAILED,
         ),
-        _operation("500 arrays in each other", "[" * 500 + "]" * 500),
+        _operation("98 arrays in each other", "[" * 98 + "]" * 98),
+        _operation("99 arrays in each other", "[" * 99 + "]" * 99, BAD_JSON),
         _operation("50,000 arrays in each other", "[" * 50_000 + "]" * 50_000, BAD_JSON),
     ),
     "the end of the request": (

@@ -23,13 +23,14 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from src.api.problems import Kind, RefusedRequest
-from src.models.limits import BODY_MAX_BYTES
+from src.models.limits import BODY_MAX_BYTES, JSON_MAX_DEPTH
 
 JSON: Final = "application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"
 _PROTECTIONS: Final = ("If-Match", "If-None-Match", "If-Unmodified-Since", "Idempotency-Key")
 _SINGULAR: Final = ("Idempotency-Key",)  # the others are lists: their lines count as one
 _CHARSETS: Final = {"utf-8", "utf8"}
+_TOO_DEEP: Final = "The body is nested too deeply."
 _ENCODED: Final = "Send the body uncompressed, without the header Content-Encoding."
 
 
@@ -113,21 +114,42 @@ def parse_json(text: bytes) -> Any:  # noqa: ANN401 — JSON can be anything
     """Parse JSON. Half of a surrogate pair passes: JSON allows it, and its field will be named.
 
     Raises:
-        NotStrictJSONError: it is not JSON, has a name twice, or is too deep or too long to read.
+        NotStrictJSONError: it is not JSON, has a name twice, is too deep, or has too long a number.
     """
     try:
-        return json.loads(text.decode(), object_pairs_hook=_object, parse_constant=_refuse)
+        decoded = text.decode()
+        parsed = json.loads(decoded, object_pairs_hook=_object, parse_constant=_refuse)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno} column {error.colno}"
         raise NotStrictJSONError(f"The body is not valid JSON at {where}.") from None
     except UnicodeDecodeError as error:
         raise NotStrictJSONError(f"The body is not UTF-8 at byte {error.start + 1}.") from None
     except RecursionError:
-        raise NotStrictJSONError("The body is nested too deeply.") from None
+        raise NotStrictJSONError(_TOO_DEEP) from None
     except NotStrictJSONError:
         raise
     except ValueError:
         raise NotStrictJSONError("A number in the body has too many digits.") from None
+    may_be_deep = decoded.count("[") + decoded.count("{") > JSON_MAX_DEPTH
+    if may_be_deep and _is_too_deep(parsed):
+        raise NotStrictJSONError(_TOO_DEEP)
+    return parsed
+
+
+def _is_too_deep(parsed: Any) -> bool:  # noqa: ANN401 — JSON can be anything
+    """Tell whether there are too many objects and arrays in each other.
+
+    How many Python itself reads depends on its version.
+    """
+    containers: list[Any] = [[parsed]]
+    for _ in range(JSON_MAX_DEPTH + 1):
+        containers = [
+            value
+            for container in containers
+            for value in (container.values() if isinstance(container, dict) else container)
+            if isinstance(value, dict | list)
+        ]
+    return bool(containers)
 
 
 def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -92,6 +92,9 @@ BODY_MAX_BYTES: Final = 256 * 1024
 BATCH_MAX_OPERATIONS: Final = 100
 """Operations of a batch."""
 
+JSON_MAX_DEPTH: Final = 100
+"""Objects and arrays in each other in a body."""
+
 BATCH_BODY_MAX_BYTES: Final = 4 * 1024 * 1024
 """Bytes of the body of a batch."""
 

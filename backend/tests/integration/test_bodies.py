@@ -130,12 +130,14 @@ class TestABodyThatNeverEnds:
 @pytest.mark.requirement("FR-115")
 class TestAnAnswerBeforeTheEndOfTheBody:
     def test_reaches_urllib(self, url: str, user: str) -> None:
-        request = urllib.request.Request(  # noqa: S310 — our own server — it is our own server
+        request = urllib.request.Request(  # noqa: S310 — it is our own server
             url + tasks_of(user), b" " * TOO_LARGE, {"Content-Type": "application/json"}
         )
         for _ in range(TRIES):
-            with pytest.raises(urllib.error.HTTPError, check=lambda error: error.code == 413):
-                urllib.request.urlopen(request)  # noqa: S310 — our own server
+            with pytest.raises(urllib.error.HTTPError) as raised:
+                urllib.request.urlopen(request)  # noqa: S310 — it is our own server
+            with raised.value as answer:
+                assert answer.code == 413
 
     def test_reaches_httpx(self, url: str, user: str) -> None:
         for _ in range(TRIES):

@@ -190,7 +190,6 @@ class TestSeveralWorkers:
             assert running.stop() == 0
         assert list(temporary.iterdir()) == []
 
-
     def test_lack_what_a_process_has_not_written_or_has_taken_with_it(self, tmp_path: Path) -> None:
         empty, gone = tmp_path / "counter_1.db", tmp_path / "gauge_livesum_2.db"
         empty.touch()
