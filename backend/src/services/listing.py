@@ -19,7 +19,6 @@ from sqlalchemy import (
     Boolean,
     ColumnElement,
     Date,
-    Enum,
     FromClause,
     Row,
     Select,
@@ -302,12 +301,10 @@ def _follows(columns: list[_SortColumn], nulls: tuple[bool, ...]) -> ColumnEleme
 
     `nulls` tells which of the keys are null.
     """
-    keys: list[ColumnElement[Any]] = []
-    for position, column in enumerate(columns):
-        parameter = bindparam(f"after_{position}", type_=column.value.type)
-        # PostgreSQL takes an untyped parameter for text, which an enum cannot be compared with.
-        is_enum = isinstance(column.value.type, Enum)
-        keys.append(cast(parameter, column.value.type) if is_enum else parameter)
+    keys = [
+        bindparam(f"after_{position}", type_=column.value.type)
+        for position, column in enumerate(columns)
+    ]
     is_plain = not any(column.is_nullable for column in columns)
     if is_plain and len({column.is_descending for column in columns}) == 1:
         # An index scan can start from the comparison of whole rows.

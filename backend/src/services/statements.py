@@ -48,7 +48,6 @@ from sqlalchemy.types import NullType, TypeEngine
 from src.models.limits import POSITION_MAX_LENGTH, POSITION_WHOLE_DIGITS
 from src.models.task import (
     INSTANT,
-    TASK_PRIORITY,
     USER_ID,
     Task,
     TaskList,
@@ -123,9 +122,7 @@ def with_list(page: FromClause, *more: ColumnElement[Any]) -> Select[Any]:
 
 def _new_value(field: str) -> ColumnElement[Any]:
     """Take what the client sent for this field."""
-    value = bindparam(f"new_{field}", type_=tasks.c[field].type)
-    # PostgreSQL takes an untyped parameter for text, which it does not convert to an enum.
-    return cast(value, TASK_PRIORITY) if field == "priority" else value
+    return bindparam(f"new_{field}", type_=tasks.c[field].type)
 
 
 def constant(value: str | int) -> ColumnElement[Any]:
