@@ -67,8 +67,8 @@ def count_request(method: str, route: str, status: int, seconds: float) -> None:
 class Collector(MultiProcessCollector):
     """Collects the values of all processes, except from files that are still empty.
 
-    A process makes its file before it writes to it. prometheus_client 0.26 then fails; and from
-    then on, if the process is killed in between (its issue 1199).
+    A process makes its file before it writes to it. prometheus_client 0.26 cannot read an empty
+    file, and would fail for good if the process were killed in between (its issue 1199).
     """
 
     @staticmethod

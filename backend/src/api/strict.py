@@ -30,7 +30,7 @@ MERGE_PATCH: Final = "application/merge-patch+json"
 _PROTECTIONS: Final = ("If-Match", "If-None-Match", "If-Unmodified-Since", "Idempotency-Key")
 _SINGULAR: Final = ("Idempotency-Key",)  # the others are lists: their lines count as one
 _CHARSETS: Final = {"utf-8", "utf8"}
-_TOO_DEEP: Final = "The body is nested too deeply."
+_TOO_DEEP: Final = f"The body is nested more than {JSON_MAX_DEPTH} levels deep."
 _ENCODED: Final = "Send the body uncompressed, without the header Content-Encoding."
 
 
@@ -137,10 +137,7 @@ def parse_json(text: bytes) -> Any:  # noqa: ANN401 — JSON can be anything
 
 
 def _is_too_deep(parsed: Any) -> bool:  # noqa: ANN401 — JSON can be anything
-    """Tell whether there are too many objects and arrays in each other.
-
-    How many Python itself reads depends on its version.
-    """
+    """Tell whether it is nested too deeply. How deep Python itself reads depends on its version."""
     containers: list[Any] = [[parsed]]
     for _ in range(JSON_MAX_DEPTH + 1):
         containers = [

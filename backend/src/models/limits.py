@@ -89,11 +89,11 @@ SEARCH_MAX_LENGTH: Final = 255
 BODY_MAX_BYTES: Final = 256 * 1024
 """Bytes of a request's body."""
 
+JSON_MAX_DEPTH: Final = 100
+"""Levels of nesting in a body: objects and arrays inside one another."""
+
 BATCH_MAX_OPERATIONS: Final = 100
 """Operations of a batch."""
-
-JSON_MAX_DEPTH: Final = 100
-"""Objects and arrays in each other in a body."""
 
 BATCH_BODY_MAX_BYTES: Final = 4 * 1024 * 1024
 """Bytes of the body of a batch."""

@@ -37,7 +37,7 @@ NO_TASK: Final = "01981f6e-3c00-7a3b-8a00-000000000001"
 MAX_BYTES: Final = 256 * 1024
 WHY_NOT_JSON: Final = re.compile(
     r"The body is not (valid JSON at line \d+ column|UTF-8 at byte) \d+\."
-    r"|The body is nested too deeply\.|A number in the body has too many digits\."
+    r"|The body is nested more than 100 levels deep\.|A number in the body has too many digits\."
     r"|-?(NaN|Infinity) is not JSON\."
 )
 

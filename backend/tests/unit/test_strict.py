@@ -41,7 +41,7 @@ def test_a_body_is_read_unless_it_is_too_deep(value: object, depth: int, is_asci
     if depth_of(value) <= JSON_MAX_DEPTH:
         assert parse_json(text) == value
     else:
-        with pytest.raises(NotStrictJSONError, match="nested too deeply"):
+        with pytest.raises(NotStrictJSONError, match="nested more than 100 levels"):
             parse_json(text)
 
 
