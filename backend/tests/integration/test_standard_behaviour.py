@@ -14,6 +14,7 @@ import httpx
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, WebSocket
 from pydantic import BaseModel, field_validator
+from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import col, func, select
@@ -487,6 +488,28 @@ class TestASession:
         await session.rollback()
 
         assert await versions_of(database, user) == []
+
+    @pytest.mark.requirement("FR-067")
+    async def test_rolls_back_what_was_flushed_even_if_it_is_cancelled_at_that_moment(
+        self, shared_database_url: str, user: str
+    ) -> None:
+        async with serving(shared_database_url, db_pool_size=1) as (app, _):
+            database: Database = app.state.database
+
+            async def end_with_a_flush() -> None:
+                async with database.session() as session:
+                    session.add(a_list(user))
+                    await session.flush()
+
+            ending = asyncio.create_task(end_with_a_flush())
+            event.listen(
+                database.engine.sync_engine, "rollback", lambda _: ending.cancel(), once=True
+            )
+            with pytest.raises(asyncio.CancelledError):
+                await ending
+
+            assert database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]  # of QueuePool
+            assert await versions_of(database, user) == []
 
     @pytest.mark.requirement("FR-067")
     async def test_rolls_back_what_was_only_added(
