@@ -603,6 +603,16 @@ await offline.sync().catch((error) => console.log(error.message));
         assert [task["title"] for task in state["tasks"].values()] == ["Buy milk"]
         assert [dropped["error"] for dropped in state["dropped"]] == ["too_short"]
 
+    def test_says_what_is_wrong_if_it_is_not_an_operation(
+        self, language: str, server_url: str, tmp_path: Path
+    ) -> None:
+        use = 'offline.create({"title": "Buy milk"})\n' + SYNC[language]
+        with (
+            unreliable(server_url) as (url, _),
+            pytest.raises(AssertionError, match="user_id.*must be 1 to 128 characters"),
+        ):
+            run(language, tmp_path, url, "Mia M", use, is_offline=True)
+
     def test_starts_again_when_the_list_has_started_again(
         self, language: str, server_url: str, user: str, shared_database_url: str, tmp_path: Path
     ) -> None:

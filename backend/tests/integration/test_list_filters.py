@@ -146,6 +146,12 @@ class TestFilters:
         ]
         assert await titles(client, user, due_before="2026-02-28T23:30:00Z") == []
         assert await titles(client, user, due_after="2026-02-28T23:30:00Z") == ["late", "day"]
+        assert await titles(client, user, due_before="2026-03-01T00:00:00Z") == ["late"]
+        assert await titles(client, user, due_before="2026-03-01T00:00:00.000001Z") == [
+            "late",
+            "day",
+        ]
+        assert await titles(client, user, due_after="2026-03-01T00:00:00.000001Z") == []
         # In Berlin the day has begun half an hour before that.
         berlin = {"tz": "Europe/Berlin"}
         assert await titles(client, user, due_after="2026-02-28T23:30:00Z", **berlin) == ["late"]
