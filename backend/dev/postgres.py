@@ -130,7 +130,7 @@ def _start(directory: Path, settings: Mapping[str, str], cleanup: ExitStack) -> 
     owner_lock = cleanup.enter_context((directory / "owner.lock").open("ab"))
     if not _lock(owner_lock):
         raise LocalPostgresError(
-            f"{directory} is in use by another run: stop it, or choose another directory"
+            f"{directory} is in use by another run: stop it, or set DATA_DIRECTORY to another one"
         )
     server_lock = cleanup.enter_context((directory / "server.lock").open("ab"))
     data = directory / "data"

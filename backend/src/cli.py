@@ -13,6 +13,7 @@ from socket import (
     AI_PASSIVE,
     SOCK_STREAM,
     create_server,
+    gaierror,
     getaddrinfo,
     has_dualstack_ipv6,
     socket,
@@ -33,6 +34,7 @@ from sqlalchemy.exc import DBAPIError
 from uvicorn.supervisors import Multiprocess
 
 from src import __version__, checks, logs, metrics, revisions, seed
+from src.api.violations import VIOLATIONS
 from src.checks import Finding, Verdict
 from src.config import Settings, connection_failure, set_for_workers
 from src.database import Effect, create_database, run
@@ -73,6 +75,7 @@ def migrate_command() -> None:
     """Bring the database to the newest migration. Uses DATABASE_URL_UNPOOLED if it is set."""
     with errors_in_one_line():
         migrate(Settings())
+        print(f"the database is at the newest migration, {revisions.newest()}")
 
 
 @app.command("check")
@@ -104,7 +107,7 @@ def print_finding(finding: Finding) -> None:
 
 def _require_user_id(user: str) -> str:
     if not re.fullmatch(USER_ID_PATTERN, user):
-        raise typer.BadParameter(f"must match {USER_ID_PATTERN}")
+        raise typer.BadParameter(VIOLATIONS[USER_ID_PATTERN][1])
     return user
 
 
@@ -149,7 +152,7 @@ def restored_command() -> None:
     """
     with errors_in_one_line():
         count = asyncio.run(restart_lists(Settings()))
-        print(f"{count} lists restarted: clients that ask for their changes start again")
+        print(f"lists restarted: {count}; clients that ask for their changes start again")
 
 
 async def restart_lists(settings: Settings) -> int:
@@ -246,9 +249,14 @@ def listeners(settings: Settings) -> Iterator[list[socket]]:
             taken = _listen(settings.host, settings.port, cleanup)
         except OSError as error:
             reason, *_ = str(error.strerror).split(" (")
+            is_foreign = isinstance(error, gaierror) or error.errno in _NO_SUCH_ADDRESS
             give_up(
                 f"HOST, PORT: cannot listen on port {settings.port} of {settings.host}: {reason};"
-                " choose another port, for example PORT=8001"
+                + (
+                    " set HOST to an address of this machine, for example HOST=127.0.0.1"
+                    if is_foreign
+                    else " choose another port, for example PORT=8001"
+                )
             )
         yield taken
 

@@ -20,7 +20,9 @@ from src.api.v1 import batch, tasks
 from src.config import Settings
 from src.database import create_database
 
+_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _EXPOSED_HEADERS: Final = (
+    "Allow",
     "ETag",
     "Idempotency-Replayed",
     "Link",
@@ -72,14 +74,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     pages.install(app)
     # The last one added is the outermost.
     app.add_middleware(UnexpectedErrors)
-    if settings.cors_origins:
-        app.add_middleware(
-            CORS,
-            allow_origins=settings.cors_origins,
-            allow_methods=["*"],
-            allow_headers=["*"],
-            expose_headers=_EXPOSED_HEADERS,
-        )
+    app.add_middleware(
+        CORS,
+        allow_origins=settings.cors_origins,
+        allow_methods=_METHODS,
+        allow_headers=["*"],
+        expose_headers=_EXPOSED_HEADERS,
+    )
     app.add_middleware(HTTPRules, allowed_hosts=settings.allowed_hosts)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestContext)

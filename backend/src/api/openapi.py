@@ -14,8 +14,8 @@ from src.schemas.problem import PROBLEM_MEDIA_TYPE
 from src.schemas.task import Task
 
 DESCRIPTION: Final = """\
-A task (todo) API. Every answer outside 2xx and 304 is a problem document (RFC 9457) that names the
-field, header or parameter at fault and has a stable `code`.
+A task (todo) API. Every error is a problem document (RFC 9457) with a stable `code`. If the request
+is at fault, it names the field, header or parameter.
 
 **There is no authentication yet.** The caller names the user in the path, so anyone who can reach
 the server can act for any user. Users are strictly isolated: a task that belongs to someone else,

@@ -58,9 +58,15 @@ def problems_table() -> str:
     )
     rules = _table(
         ("code", "what it says"),
-        [(f"`{code}`", "<br>".join(details)) for code, details in sorted(violations().items())],
+        [
+            (
+                f"`{code}`",
+                "<br>".join(dict.fromkeys(re.sub(r"\{\w+\}", "…", text) for text in texts)),
+            )
+            for code, texts in sorted(violations().items())
+        ],
     )
-    return f"{kinds}\n\nThe codes in `errors`:\n\n{rules}"
+    return f"{kinds}\n\nThe codes in `errors`; in a batch, also those above:\n\n{rules}"
 
 
 BLOCKS: Final = MappingProxyType(

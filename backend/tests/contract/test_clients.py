@@ -609,7 +609,7 @@ await offline.sync().catch((error) => console.log(error.message));
         use = 'offline.create({"title": "Buy milk"})\n' + SYNC[language]
         with (
             unreliable(server_url) as (url, _),
-            pytest.raises(AssertionError, match="user_id.*must be 1 to 128 characters"),
+            pytest.raises(AssertionError, match=r"user_id.*must be 1 to 128 characters"),
         ):
             run(language, tmp_path, url, "Mia M", use, is_offline=True)
 

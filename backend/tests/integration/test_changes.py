@@ -327,7 +327,7 @@ class TestAListThatRestarted:
             assert (await changes(client, user, since=second["next"]))["changed"] == [new]
         assert (done.returncode, done.stdout, done.stderr) == (
             0,
-            "2 lists restarted: clients that ask for their changes start again\n",
+            "lists restarted: 2; clients that ask for their changes start again\n",
             "",
         )
 

@@ -697,7 +697,7 @@ class TestTheOwner:
         with process_of_its_own(used) as process:
             url = url_of(process)
             assert refusal(used) == (
-                f"{used} is in use by another run: stop it, or choose another directory"
+                f"{used} is in use by another run: stop it, or set DATA_DIRECTORY to another one"
             )
             assert query(url, "SELECT 1") == [(1,)]
             process.communicate()

@@ -51,7 +51,7 @@ def test_refuses_what_is_no_user(run: Callable[..., Result]) -> None:
     result = run("a/b")
 
     assert result.exit_code == 2
-    assert "must match" in result.output
+    assert "must be 1 to 128 characters" in result.output
 
 
 def test_the_tasks_are_the_same_each_time_and_differ_from_each_other() -> None:

@@ -19,6 +19,7 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 
+from src import revisions
 from tests.builders import tasks_of
 from tests.conftest import ROLE
 from tests.processes import (
@@ -149,6 +150,9 @@ class TestAServer:
 
             (line,) = running.err.splitlines()
             assert line.startswith("task-api: HOST, PORT: cannot listen on port")
+            assert line.endswith(
+                "set HOST to an address of this machine, for example HOST=127.0.0.1"
+            )
 
     @pytest.mark.requirement("FR-037")
     def test_on_any_free_port_says_which(self, tmp_path: Path, database_url: str) -> None:
@@ -527,7 +531,8 @@ class TestTheCommandLine:
 
             with server(tmp_path / "migrate", program=MIGRATE, DATABASE_URL=url) as migrating:
                 assert migrating.wait() == 0
-                assert migrating.out == ""
+                newest = revisions.newest()
+                assert migrating.out == f"the database is at the newest migration, {newest}\n"
 
             assert httpx.get(f"{running.url}/health/ready").status_code == 200
             assert copied_from_banner(running).status_code == 201
