@@ -161,6 +161,52 @@ class TestFilters:
             "day",
         ]
 
+    @pytest.mark.requirement("FR-047")
+    async def test_a_state_and_times_are_those_of_the_task_as_it_is_now(
+        self, client: httpx.AsyncClient, user: str
+    ) -> None:
+        _, second, _ = [await create(client, user, title=title) for title in ("a", "b", "c")]
+        await client.patch(f"{path_of(second)}/complete")
+        at = second["created_at"]
+
+        assert await titles(client, user, is_completed="true") == ["b"]
+        assert await titles(client, user, is_completed="false") == ["c", "a"]
+        assert await titles(client, user, created_before=at) == ["a"]
+        assert await titles(client, user, created_after=at) == ["c", "b"]
+        changed = (await client.get(path_of(second))).json()
+        assert await titles(client, user, updated_after=changed["updated_at"]) == ["b"]
+        assert await titles(client, user, updated_after="2999-01-01T00:00:00Z") == []
+
+
+class TestSorts:
+    @pytest.mark.requirement("FR-049")
+    @pytest.mark.parametrize(
+        ("sort", "order"),
+        [
+            ("created_at", "baC"),
+            ("-created_at", "Cab"),
+            ("updated_at", "aCb"),
+            ("-updated_at", "bCa"),
+            ("title", "Cab"),
+            ("-title", "baC"),
+            ("priority", "aCb"),
+            ("-priority", "bCa"),
+            ("due", "baC"),
+            ("-due", "abC"),
+            ("position", "baC"),
+            ("-position", "Cab"),
+        ],
+    )
+    async def test_give_this_order(
+        self, client: httpx.AsyncClient, user: str, sort: str, order: str
+    ) -> None:
+        first = await create(client, user, title="b", priority="high", due_date="2026-03-02")
+        await create(client, user, title="a", due_at="2026-03-02T10:00:00Z")
+        await create(client, user, title="C", priority="low")
+        await client.patch(path_of(first), json={"tags": ["changed"]})
+
+        assert await titles(client, user, sort=sort) == [*order]
+
 
 class TestRefusals:
     @pytest.mark.requirement("FR-024", "FR-049")
