@@ -656,6 +656,19 @@ class TestSummary:
         assert utc == {"total": 5, "open": 4, "completed": 1, "overdue": 1, "due_today": 2}
         assert berlin == {"total": 5, "open": 4, "completed": 1, "overdue": 2, "due_today": 1}
 
+    @pytest.mark.requirement("FR-048")
+    async def test_it_counts_by_the_present_time(
+        self, client: httpx.AsyncClient, user: str
+    ) -> None:
+        for day in ("2000-01-01", "2999-12-31"):
+            await create(client, user, title=day, due_date=day)
+
+        summary = (await client.get(f"{tasks_of(user)}/summary")).json()
+
+        assert summary["overdue"] == 1
+        assert await titles(client, user, due="overdue") == ["2000-01-01"]
+        assert await titles(client, user, due="upcoming") == ["2999-12-31"]
+
     @pytest.mark.requirement("FR-049", "FR-051")
     async def test_it_refuses_an_unknown_zone_and_any_other_parameter(
         self, client: httpx.AsyncClient, user: str

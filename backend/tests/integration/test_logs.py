@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from io import StringIO
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Final
 
 import httpx
@@ -133,9 +134,13 @@ class TestARequest:
     ) -> None:
         client, log = logged
 
+        started = perf_counter()
         answer = await client.get(f"{tasks_of(user)}?limit=5")
+        waited_ms = (perf_counter() - started) * 1000
 
         (event,) = log.events
+        if log_format == "json":
+            assert 0 < event["database_ms"] <= event["duration_ms"] <= round(waited_ms, 3)
         assert event["request_id"] == answer.headers["x-request-id"]
         route = {"route": "/api/v1/{user_id}/tasks"} if log_format == "json" else {}
         assert request_in(event) == route | {

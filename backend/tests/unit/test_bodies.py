@@ -34,3 +34,16 @@ async def test_what_comes_after_the_body_has_no_deadline() -> None:
     await request
 
     assert [message["type"] for message in received] == ["http.request", "http.disconnect"]
+
+
+@pytest.mark.requirement("FR-114")
+async def test_a_body_that_was_read_does_not_matter_when_the_server_stops() -> None:
+    deadlines = BodyDeadlines(timeout=60)
+    message: Message = {"type": "http.request", "body": b"{}", "more_body": False}
+
+    async def arrive() -> Message:
+        return message
+
+    assert await deadlines.wait(arrive(), deadlines.next()) == message
+
+    deadlines.stop_soon()
