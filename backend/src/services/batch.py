@@ -221,7 +221,6 @@ class Plan:
         self._existing(id_, if_version)
         del self._tasks[id_]
         self._order.remove(id_)
-        self._fingerprints.pop(id_, None)
         self._tombstones[id_] = Tombstone(id_, self._next_version(id_), self._at)
         return self._tombstones[id_]
 

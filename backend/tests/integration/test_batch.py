@@ -354,7 +354,9 @@ class TestABatchThatFails:
     async def test_changes_nothing_if_it_fails_because_the_list_has_changed_meanwhile(
         self, client: httpx.AsyncClient, user: str, shared_database_url: str
     ) -> None:
-        updated, deleted = [await create(client, user) for _ in range(2)]
+        updated, deleted, gone = [await create(client, user) for _ in range(3)]
+        await client.delete(path_of(gone))
+        tombstones = rows_of(shared_database_url, user)["task_tombstones"]
 
         with changed_before_the_write(shared_database_url, user):
             answer = await send_batch(
@@ -362,18 +364,20 @@ class TestABatchThatFails:
                 user,
                 creation(),
                 deletion(deleted),
+                deletion(gone),
+                creation(gone["id"]),
                 {**change(updated, title="ours"), "if_version": updated["version"]},
             )
 
         left = await all_tasks(client, user)
         assert answer.json()["errors"] == [
-            failure(2, Kind.VERSION_MISMATCH, current=left[updated["id"]])
+            failure(4, Kind.VERSION_MISMATCH, current=left[updated["id"]])
         ]
         assert {id_: task["title"] for id_, task in left.items()} == {
             updated["id"]: "theirs",
             deleted["id"]: "theirs",
         }
-        assert rows_of(shared_database_url, user)["task_tombstones"] == []
+        assert rows_of(shared_database_url, user)["task_tombstones"] == tombstones
 
     async def test_can_fail_a_hundred_times(self, client: httpx.AsyncClient, user: str) -> None:
         task = await create(client, user)
@@ -847,6 +851,27 @@ class TestAMove:
 
         assert refused.json()["errors"] == [failure(0, Kind.VERSION_MISMATCH, current=task)]
         assert (await in_order(client, user))[1]["id"] == task["id"]
+
+    @pytest.mark.parametrize("side", ["after", "before"])
+    async def test_goes_next_to_a_task_to_which_the_batch_gives_a_position(
+        self, client: httpx.AsyncClient, user: str, side: str
+    ) -> None:
+        """The tasks around that position are named by no operation."""
+        tasks = [
+            await create(client, user, title=title, position=f"000000000000000{number}")
+            for number, title in enumerate("abcdefgh", start=1)
+        ]
+        first, last = tasks[0], tasks[-1]
+
+        await apply(
+            client,
+            user,
+            change(first, position="0000000000000004.5"),
+            moving(last, **{side: first["id"]}),
+        )
+
+        titles = "".join([task["title"] for task in await in_order(client, user)])
+        assert titles == ("bcdahefg" if side == "after" else "bcdhaefg")
 
     async def test_makes_room_among_the_tasks_that_the_batch_names(
         self, client: httpx.AsyncClient, user: str
