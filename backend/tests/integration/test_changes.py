@@ -13,7 +13,7 @@ from src.api.problems import Kind
 from src.config import ROOT
 from src.services.changes import TOKENS
 from src.services.cursors import encode_cursor
-from tests.builders import NEW, REPLACEMENT, create, path_of, problem, tasks_of
+from tests.builders import NEW, REPLACEMENT, create, path_of, problem, stop_clock, tasks_of
 from tests.processes import serving
 
 pytestmark = pytest.mark.anyio
@@ -312,6 +312,7 @@ class TestAListThatRestarted:
         self, user: str, other_user: str, database_url: str
     ) -> None:
         async with serving(database_url) as (_, client):
+            stop_clock(database_url, user)
             tasks = [await create(client, name) for name in (user, user, other_user)]
             tokens = [await token(client, name) for name in (user, other_user)]
 
@@ -325,6 +326,7 @@ class TestAListThatRestarted:
             assert [*first["changed"], *second["changed"]] == tasks[:2]
             new = await create(client, user)
             assert (await changes(client, user, since=second["next"]))["changed"] == [new]
+            assert new["version"] > tasks[1]["version"] + 1  # the restart has one of its own
         assert (done.returncode, done.stdout, done.stderr) == (
             0,
             "lists restarted: 2; clients that ask for their changes start again\n",
