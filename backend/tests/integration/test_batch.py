@@ -1,6 +1,7 @@
 """Several operations are carried out all or none, in their order."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -218,6 +219,15 @@ class TestABatch:
         ids = [UUID(result["task"]["id"]) for result in results]
         assert [id_.version for id_ in ids] == [7, 7]
         assert len(set(ids)) == 2
+
+    async def test_has_versions_that_begin_with_its_time(
+        self, client: httpx.AsyncClient, user: str
+    ) -> None:
+        results = await apply(client, user, creation(), creation())
+
+        created_at = datetime.fromisoformat(results[0]["task"]["created_at"])
+        at = (created_at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+        assert [result["task"]["version"] for result in results] == [at, at + 1]
 
     async def test_that_changes_nothing_leaves_the_version(
         self, client: httpx.AsyncClient, user: str
@@ -602,14 +612,17 @@ class TestABatchThatIsSentAgain:
         assert answer.json()["errors"] == [failure(0, Kind.TASK_DELETED)]
 
     async def test_may_create_what_it_deletes_itself(
-        self, client: httpx.AsyncClient, user: str
+        self, client: httpx.AsyncClient, user: str, shared_database_url: str
     ) -> None:
-        task = await create(client, user)
+        task, other = [await create(client, user) for _ in range(2)]
         await client.delete(path_of(task))
+        await client.delete(path_of(other))
+        *_, tombstone = rows_of(shared_database_url, user)["task_tombstones"]
 
         *_, created = await apply(client, user, deletion(task), creation(task["id"]))
 
         assert await all_tasks(client, user) == {task["id"]: created["task"]}
+        assert rows_of(shared_database_url, user)["task_tombstones"] == [tombstone]
 
 
 IDS: Final = [str(UUID(int=number, version=4)) for number in range(3)]
