@@ -196,7 +196,7 @@ def _filters_of(query: TaskListQuery) -> dict[str, Any]:
             filters[f"q={len(forms)}"] = forms
         elif name == "due":
             filters[f"due={value}"] = value
-        elif isinstance(value, date) and name in ("due_before", "due_after"):
+        elif name in ("due_before", "due_after"):
             filters[f"{name}={type(value).__name__}"] = value
         else:
             filters[name] = value

@@ -54,7 +54,9 @@ class TestACancelledRequest:
     @pytest.mark.parametrize(
         ("method", "code"), [("GET", "database_unavailable"), ("POST", "outcome_unknown")]
     )
-    async def test_is_answered(self, method: str, code: str) -> None:
+    async def test_is_answered(
+        self, method: str, code: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
         sent: list[Message] = []
 
         async def send(message: Message) -> None:
@@ -71,3 +73,4 @@ class TestACancelledRequest:
         assert head["status"] == 503
         assert (b"retry-after", b"1") in head["headers"]
         assert json.loads(body["body"])["code"] == code
+        assert caplog.messages == ["the server stops before a request is finished"]
