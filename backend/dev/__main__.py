@@ -68,7 +68,7 @@ def main(context: typer.Context) -> None:
 def seed_command(user: cli.User, *, tasks: cli.Tasks = 100, force: cli.Force = False) -> None:
     """Create demo tasks for a user of the embedded PostgreSQL. The server must be stopped."""
     with cli.errors_in_one_line(), _embedded() as server:
-        settings = Settings(database_url=SecretStr(server.url))
+        settings = _settings_of(server)
         cli.migrate(settings)
         asyncio.run(cli.plant(settings, user, tasks, force=force))
 
@@ -91,12 +91,18 @@ def restore_command(file: Backup) -> None:
     Clients that follow the changes start again.
     """
     with cli.errors_in_one_line(), _embedded() as server:
-        settings = Settings(database_url=SecretStr(server.url))
+        settings = _settings_of(server)
         cli.migrate(settings)  # gives the role its time limits
         backup.load(server, file)
         cli.migrate(settings)  # if the backup is of an earlier release
         asyncio.run(cli.restart_lists(settings))
     typer.echo(f"restored from {file}")
+
+
+def _settings_of(server: LocalPostgres) -> Settings:
+    """Give the settings of the environment, but for this database and no other."""
+    url = SecretStr(server.url)
+    return Settings(database_url=url, database_url_unpooled=url)
 
 
 @contextmanager

@@ -8,10 +8,11 @@ otherwise the settings name the database.
 """
 
 import time
-from typing import cast
+from typing import Any, cast
 
 import psycopg
 from alembic import context
+from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import Connection, create_engine, pool, text
 
 from src.config import Settings
@@ -129,10 +130,16 @@ def main() -> None:
         return
     url = context.config.attributes.get("url") or Settings().migration_url
     # libpq reads the URL, as it does for the server: SQLAlchemy would read some of them otherwise.
+    connect_timeout = context.config.attributes.get("connect_timeout", 10)
+
+    def connect() -> psycopg.Connection[Any]:
+        options: dict[str, Any] = {"connect_timeout": connect_timeout, **conninfo_to_dict(url)}
+        return psycopg.connect(**options | {"client_encoding": "utf8"})
+
     engine = create_engine(
         "postgresql+psycopg://",
         poolclass=pool.NullPool,
-        creator=lambda: psycopg.connect(url, connect_timeout=10, client_encoding="utf8"),
+        creator=connect,
     )
     with engine.connect() as fresh:
         migrate(fresh)

@@ -108,6 +108,8 @@ async def _distance(session: AsyncSession) -> Finding:
         times.append((time.perf_counter() - started) * 1000)
     told = f"{median(times):.1f} ms"
     if median(times) > _FAR:
-        advice = f"{told}: each request takes at least that long; move the server to the database"
+        advice = (
+            f"{told}: each request takes at least that long; run the server closer to the database"
+        )
         return Finding(Verdict.WARNING, "round trip", advice)
     return Finding(Verdict.OK, "round trip", told)

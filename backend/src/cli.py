@@ -31,13 +31,14 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress
 from sqlalchemy.exc import DBAPIError
+from sqlmodel import func, select
 from uvicorn.supervisors import Multiprocess
 
 from src import __version__, checks, logs, metrics, revisions, seed
 from src.api.violations import VIOLATIONS
 from src.checks import Finding, Verdict
 from src.config import Settings, connection_failure, set_for_workers
-from src.database import Effect, create_database, run
+from src.database import create_database, transaction
 from src.env_file import EnvFileError
 from src.exceptions import DatabaseUnavailable
 from src.models.limits import USER_ID_PATTERN
@@ -49,11 +50,13 @@ if TYPE_CHECKING:
 
 _COLOURS: Final = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.FAILED: "red"}
 _SHUTDOWN_TIMEOUT: Final = 10  # s that running requests have to finish
+_RESTART_TIMEOUT: Final = 3600  # s that all lists together may take to restart
 _BACKLOG: Final = 2048  # connections that the system accepts before the server does
+_OUR_HOST: Final = "set HOST to an address of this machine, for example HOST=127.0.0.1"
 _NO_SUCH_ADDRESS: Final = (EADDRNOTAVAIL, EAFNOSUPPORT)  # such as ::1 where IPv6 is switched off
 
 app: Final = typer.Typer(
-    help="The Task API. The environment and the file .env decide its settings.",
+    help="The Task API. Settings come from the environment and the file .env.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -80,7 +83,7 @@ def migrate_command() -> None:
 
 @app.command("check")
 def check_command() -> None:
-    """Check the settings and the database, and say what to do. Ends with 1 if something failed."""
+    """Check the settings and the database, and say what to do. Exits with 1 if a check fails."""
     with errors_in_one_line():
         settings = Settings()
         # What the log would say is among the findings.
@@ -112,10 +115,12 @@ def _require_user_id(user: str) -> str:
 
 
 User = Annotated[
-    str, typer.Argument(help="The user who gets the tasks.", callback=_require_user_id)
+    str, typer.Argument(help="The user to create the tasks for.", callback=_require_user_id)
 ]
-Tasks = Annotated[int, typer.Option(min=1, max=100_000, help="How many.")]
-Force = Annotated[bool, typer.Option("--force", help="Also if the user has tasks.")]
+Tasks = Annotated[int, typer.Option(min=1, max=100_000, help="How many tasks to create.")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Create them even if the user already has tasks.")
+]
 
 
 @app.command("seed")
@@ -146,7 +151,7 @@ async def plant(settings: Settings, user: str, count: int, *, force: bool) -> No
 
 @app.command("restored")
 def restored_command() -> None:
-    """Run this once after you restored the database from a backup, before you serve.
+    """Run this once after restoring a backup, before you serve.
 
     Clients that have seen newer tasks than those of the backup then start again.
     """
@@ -159,22 +164,27 @@ async def restart_lists(settings: Settings) -> int:
     """Let every list start again at the present time; give their number."""
     database = create_database(settings)
     try:
-        async with database.session() as session:
-            restarted = await run(session, RESTART_LISTS, {}, Effect.IDEMPOTENT)
+        async with database.session() as session, transaction(session):
+            # One statement for all users may take longer than any request should.
+            await session.exec(select(func.set_config("statement_timeout", "0", True)))  # noqa: FBT003 — is_local
+            unhurried = RESTART_LISTS.execution_options(timeout=_RESTART_TIMEOUT)
+            restarted = await session.exec(unhurried)
     finally:
         await database.engine.dispose()
-    return len(restarted.rows)
+    return int(restarted.rowcount)
 
 
 def migrate(settings: Settings) -> None:
     """Bring the database to the newest migration."""
     logs.configure(settings)
+    name = "DATABASE_URL_UNPOOLED" if settings.database_url_unpooled else "DATABASE_URL"
     try:
-        revisions.upgrade(settings.migration_url)
+        revisions.upgrade(settings.migration_url, connect_timeout=settings.db_connect_timeout)
+    except DatabaseUnavailable as error:
+        give_up(f"{name}: the database cannot be used: {error}")
     except DBAPIError as error:
         if isinstance(error.orig, psycopg.Error) and error.orig.sqlstate is None:
             reason = connection_failure(error.orig)
-            name = "DATABASE_URL_UNPOOLED" if settings.database_url_unpooled else "DATABASE_URL"
             give_up(f"{name}: the connection to the database failed: {reason}")
         raise
 
@@ -247,16 +257,14 @@ def listeners(settings: Settings) -> Iterator[list[socket]]:
     with ExitStack() as cleanup:
         try:
             taken = _listen(settings.host, settings.port, cleanup)
+        except UnicodeError:
+            give_up(f"HOST: {settings.host!r} is no host name; {_OUR_HOST}")
         except OSError as error:
             reason, *_ = str(error.strerror).split(" (")
             is_foreign = isinstance(error, gaierror) or error.errno in _NO_SUCH_ADDRESS
             give_up(
                 f"HOST, PORT: cannot listen on port {settings.port} of {settings.host}: {reason};"
-                + (
-                    " set HOST to an address of this machine, for example HOST=127.0.0.1"
-                    if is_foreign
-                    else " choose another port, for example PORT=8001"
-                )
+                f" {_OUR_HOST if is_foreign else 'choose another port, for example PORT=8001'}"
             )
         yield taken
 

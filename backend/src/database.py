@@ -384,7 +384,7 @@ async def run(
     parameters: Mapping[str, Any],
     effect: Effect,
 ) -> Outcome:
-    """Run a statement; if the connection fails, run it again where that does no harm (ADR 0012).
+    """Run a statement; if the connection fails, run it again where that does no harm (ADR 0035).
 
     A statement that was surely not executed is sent again. If the connection was lost before the
     answer arrived, the outcome is unknown: then it is sent again only if its `effect` allows that.

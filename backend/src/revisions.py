@@ -42,10 +42,14 @@ def _config() -> Config:
     return Config(ROOT / "backend" / "alembic.ini")
 
 
-def upgrade(url: str) -> None:
-    """Bring the database at `url` to the newest migration. Does nothing if it is there."""
+def upgrade(url: str, *, connect_timeout: int = 10) -> None:
+    """Bring the database at `url` to the newest migration. Does nothing if it is there.
+
+    The connection may take `connect_timeout` seconds, unless the URL says otherwise.
+    """
     config = _config()
     config.attributes["url"] = url
+    config.attributes["connect_timeout"] = connect_timeout
     command.upgrade(config, "head")
 
 

@@ -45,7 +45,8 @@ class BodyDeadlines:
         """Let all bodies end soon, since the server waits for their requests before it stops."""
         self._stop = _now() + _STOPPING_SECONDS
         for waiting in self._waiting:
-            waiting.reschedule(self._stop)
+            if not waiting.expired():  # its time may be up at this very moment
+                waiting.reschedule(min(waiting.when() or self._stop, self._stop))
 
 
 class Bodies:

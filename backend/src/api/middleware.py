@@ -198,7 +198,7 @@ class UnexpectedErrors:
                 log.exception("unexpected error")
                 answer = problem(Kind.INTERNAL_ERROR)
             else:
-                log.warning("the server stops before a request is finished")
+                log.warning("a request was interrupted by the shutdown")
                 is_read = scope["method"] == "GET"
                 kind = Kind.DATABASE_UNAVAILABLE if is_read else Kind.OUTCOME_UNKNOWN
                 answer = problem(kind, headers={"Retry-After": RETRY_AFTER})

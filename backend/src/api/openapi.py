@@ -27,7 +27,7 @@ CONTACT: Final = {"name": "The Task API authors"}
 LICENSE: Final = {"name": "MIT License", "identifier": "MIT"}
 TAGS: Final = [
     {"name": "tasks", "description": "The tasks of a user."},
-    {"name": "health", "description": "For those who run the server."},
+    {"name": "health", "description": "For operators."},
 ]
 
 Responses = dict[int | str, dict[str, Any]]

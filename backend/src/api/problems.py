@@ -53,7 +53,7 @@ class Kind(Enum):
     INVALID_HOST = (
         400,
         "Invalid Host header",
-        "The Host header must be present once and name this server. To accept names other than"
+        "Send exactly one Host header, and it must name this server. To accept names other than"
         " localhost, add them to the setting ALLOWED_HOSTS.",
     )
     UPGRADE_NOT_SUPPORTED = (
@@ -70,7 +70,7 @@ class Kind(Enum):
     PREFLIGHT_REFUSED = (
         400,
         "Preflight request refused",
-        "Access-Control-Request-Method must be a method of this API, in capital letters. Requests"
+        "Access-Control-Request-Method must be a method of this API, in uppercase. Requests"
         " from a public to a private network are not allowed.",
     )
     ROUTE_NOT_FOUND = (404, "Route not found", "See /docs for the routes of this API.")
@@ -122,8 +122,8 @@ class Kind(Enum):
     UNSUPPORTED_MEDIA_TYPE = (
         415,
         "Unsupported media type",
-        "Send the header Content-Type once: application/json (or application/merge-patch+json for"
-        " PATCH), with no charset but UTF-8.",
+        "Send exactly one Content-Type header: application/json (or application/merge-patch+json"
+        " for PATCH), with no charset but UTF-8.",
     )
     INVALID_REQUEST = (422, "Invalid request", "`errors` lists what to correct.")
     INTERNAL_ERROR = (500, "Internal error", "Quote request_id when you report it.")
@@ -135,8 +135,8 @@ class Kind(Enum):
     OUTCOME_UNKNOWN = (
         503,
         "Outcome unknown",
-        "The database failed before the result arrived, so the change may have been made. Read the"
-        " task before you send the request again.",
+        "The request was interrupted before its result was known, so the change may have been made."
+        " Read the tasks concerned before you send the request again.",
     )
 
     def __init__(self, status: int, title: str, detail: str) -> None:
@@ -282,7 +282,7 @@ async def _on_http_exception(request: Request, error: StarletteHTTPException) ->
         allowed = _allowed_methods(request)
         if request.method not in allowed:  # otherwise the route itself has raised it
             method = request.method.upper()
-            hint = f"Methods are case-sensitive: send {method} in capital letters."
+            hint = f"Methods are case-sensitive: send {method} in uppercase."
             return problem(
                 Kind.METHOD_NOT_ALLOWED,
                 detail=hint if method in allowed else None,

@@ -13,14 +13,16 @@ All violations of this kind are reported together; those of the values come afte
 import json
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from http import HTTPStatus
 from typing import Any, ClassVar, Final, NoReturn
 from urllib.parse import parse_qsl
 
-from fastapi import Request, Response
+from fastapi import HTTPException, Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from starlette.requests import ClientDisconnect
 
 from src.api.problems import Kind, RefusedRequest
 from src.models.limits import BODY_MAX_BYTES, JSON_MAX_DEPTH
@@ -172,9 +174,12 @@ async def _sends_body(request: Request) -> bool:
     """Tell whether there is a body. One in chunks may be empty, which only reading it tells."""
     if "transfer-encoding" not in request.headers:
         return bool(request.headers.get("content-length", "").strip("0"))
-    async for chunk in request.stream():
-        if chunk:
-            return True
+    try:
+        async for chunk in request.stream():
+            if chunk:
+                return True
+    except ClientDisconnect:  # nobody is left to read this: FastAPI answers the same
+        raise HTTPException(HTTPStatus.BAD_REQUEST) from None
     return False
 
 

@@ -38,7 +38,7 @@ VIOLATIONS: Final = {
     "unexpected body": ("unknown", "must be empty: this operation has no body"),
     "not utf-8": ("invalid_encoding", "must be percent-encoded UTF-8"),
     "string_type": ("wrong_type", "must be a string"),
-    "string_unicode": ("lone_surrogate", "must not contain half of a surrogate pair"),
+    "string_unicode": ("lone_surrogate", "must not contain an unpaired surrogate"),
     "bool_type": ("wrong_type", "must be true or false"),
     "bool_parsing": ("wrong_type", "must be true or false"),
     "list_type": ("wrong_type", "must be an array"),

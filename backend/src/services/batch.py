@@ -272,6 +272,14 @@ def what_to_read(
     named = {operation.id for operation in operations} | set(around)
     moves = [operation for operation in operations if isinstance(operation, MoveOperation)]
     named.update(move.place.neighbour for move in moves if move.place.neighbour is not None)
+    # A new task comes after the last one, which the batch itself may delete or put elsewhere.
+    comes_last = any(
+        isinstance(operation, CreateOperation) and "position" not in operation.task.model_fields_set
+        for operation in operations
+    )
+    needs_keys = bool(moves) or (
+        comes_last and any(isinstance(one, DeleteOperation | UpdateOperation) for one in operations)
+    )
     given = [
         {"id": operation.id, "position": body.position}
         for operation in operations
@@ -281,8 +289,8 @@ def what_to_read(
     return {
         "the_user": user_id,
         "ids": list(named),
-        "moves": bool(moves),
-        "given": _json(given if moves else ()),
+        "needs_keys": needs_keys,
+        "given": _json(given if needs_keys else ()),
     }
 
 
@@ -295,13 +303,13 @@ def _fields_of(operation: Operation) -> TaskCreate | TaskUpdate | None:
 # Statements
 
 _IDS: Final = bindparam("ids", type_=ARRAY(Uuid))
-_MOVES: Final = bindparam("moves", type_=Boolean())
+_NEEDS_KEYS: Final = bindparam("needs_keys", type_=Boolean())
 
 
 def _read_batch() -> Select[Any]:
     """Read the list's version, the time, and the tasks and tombstones with these ids.
 
-    If the batch moves tasks, also the keys around these tasks and around the `given` ones.
+    If the batch needs them, also the keys around these tasks and around the `given` ones.
     """
     found = union_all(
         select(
@@ -324,11 +332,11 @@ def _read_batch() -> Select[Any]:
 
 
 def _keys_around() -> Iterator[FromClause]:
-    """Read the last key; for moves, also the first one, and those before and after each task."""
+    """Read the last key; if needed, also the first one, and those before and after each task."""
     given = _rows("given", [tasks.c.id, tasks.c.position])
     named = union_all(
         select(tasks.c.position, tasks.c.id).where(
-            tasks.c.user_id == USER, tasks.c.id == any_(_IDS), _MOVES
+            tasks.c.user_id == USER, tasks.c.id == any_(_IDS), _NEEDS_KEYS
         ),
         select(given.c.position, given.c.id),
     ).subquery("named")
@@ -338,7 +346,7 @@ def _keys_around() -> Iterator[FromClause]:
         one = select(*ascending).where(tasks.c.user_id == USER).order_by(*order).limit(1)
         is_beyond = key_of(tasks) > key_of(named) if is_after else key_of(tasks) < key_of(named)
         beyond = one.where(is_beyond).correlate(named).lateral()
-        yield (one.where(_MOVES) if is_after else one).subquery()
+        yield (one.where(_NEEDS_KEYS) if is_after else one).subquery()
         yield select(beyond).select_from(named.join(beyond, true())).subquery()
 
 

@@ -150,9 +150,5 @@ LIST_CHANGES: Final = _list_changes()
 
 _restart: Final = func.greatest(task_lists.c.version + 1, clock_at(func.now()))
 
-RESTART_LISTS: Final = (
-    update(task_lists)
-    .values(version=_restart, first_version=_restart)
-    .returning(task_lists.c.version)
-)
+RESTART_LISTS: Final = update(task_lists).values(version=_restart, first_version=_restart)
 """Let the lists of all users begin with a new version, so that no earlier token is valid."""

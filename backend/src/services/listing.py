@@ -203,7 +203,7 @@ def _filters_of(query: TaskListQuery) -> dict[str, Any]:
     return filters
 
 
-# Sorts. Nulls come last both ways, and the id breaks ties in the direction of the last key.
+# Sorts. Nulls come last in both directions. The id breaks ties in the direction of the last key.
 
 
 def _parse_day(value: object) -> date:

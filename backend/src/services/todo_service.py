@@ -265,10 +265,12 @@ async def move_task(
     parameters = _parameters(user_id, task_id) | {"the_neighbour": place.neighbour}
     moved = await _write(session, statement, parameters, if_match, Effect.IDEMPOTENT)
     if not moved.rows:
+        await _refuse_to_guess(session, parameters, moved)
         raise TaskNotFound
     (row,) = moved.rows
     task = _task(moved)
     if not row.is_found:
+        await _refuse_to_guess(session, parameters | {"the_task": place.neighbour}, moved)
         raise UnknownNeighbour(place.side)
     if not row.is_current:
         raise VersionMismatch(task)
@@ -302,13 +304,8 @@ async def delete_task(
     statement = statements.delete_task(is_conditional=if_match is not None)
     parameters = _parameters(user_id, task_id)
     deleted = await _write(session, statement, parameters, if_match, Effect.IDEMPOTENT)
-    if deleted.rows:
+    if deleted.rows or await _may_have_deleted(session, parameters, deleted):
         return
-    if deleted.may_have_run_before:
-        with _after_another_attempt(may_have_run=True):
-            tombstone = await run(session, statements.GET_TOMBSTONE, parameters, Effect.READ)
-        if tombstone.rows:
-            return
     await _raise_no_match(session, parameters, if_match)
 
 
@@ -446,6 +443,7 @@ async def _change_task(
 ) -> TaskRow:
     changed = await _write(session, statement, parameters, if_match, effect)
     if not changed.rows:
+        await _refuse_to_guess(session, parameters, changed)
         await _raise_no_match(session, parameters, if_match)
     return _task(changed)
 
@@ -462,6 +460,25 @@ async def _write(
         return await run(session, statement, parameters, effect)
     parameters = parameters | {"versions": list(if_match)}
     return await run(session, statement, parameters, Effect.NOT_REPEATABLE)
+
+
+async def _may_have_deleted(
+    session: AsyncSession, parameters: dict[str, Any], failed: Outcome
+) -> bool:
+    """Tell whether a task is gone that was there when an earlier attempt may have run."""
+    if not failed.may_have_run_before:
+        return False
+    with _after_another_attempt(may_have_run=True):
+        tombstone = await run(session, statements.GET_TOMBSTONE, parameters, Effect.READ)
+    return bool(tombstone.rows)
+
+
+async def _refuse_to_guess(
+    session: AsyncSession, parameters: dict[str, Any], failed: Outcome
+) -> None:
+    """Raise OutcomeUnknown if a change may have been made before its task was deleted."""
+    if await _may_have_deleted(session, parameters, failed):
+        raise OutcomeUnknown("the task was deleted after an attempt that may have been executed")
 
 
 async def _raise_no_match(

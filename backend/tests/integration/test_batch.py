@@ -886,6 +886,23 @@ class TestAMove:
         titles = "".join([task["title"] for task in await in_order(client, user)])
         assert titles == ("bcdahefg" if side == "after" else "bcdhaefg")
 
+    @pytest.mark.parametrize("last", ["deletion", "change"])
+    async def test_is_not_needed_to_know_what_is_the_last_task(
+        self, client: httpx.AsyncClient, user: str, last: str
+    ) -> None:
+        """The last positions are far in the future, and the batch takes the last task away."""
+        one, two = [
+            await create(client, user, title=title, position=f"900000000000000{number}")
+            for number, title in enumerate(("one", "two"))
+        ]
+        away = deletion(two) if last == "deletion" else change(two, position="0000000000000001")
+
+        await apply(client, user, away, creation(title="new"))
+
+        titles = [task["title"] for task in await in_order(client, user)]
+        assert titles == (["one", "new"] if last == "deletion" else ["two", "one", "new"])
+        assert one["position"] < (await in_order(client, user))[-1]["position"]
+
     async def test_makes_room_among_the_tasks_that_the_batch_names(
         self, client: httpx.AsyncClient, user: str
     ) -> None:

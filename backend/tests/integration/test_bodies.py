@@ -14,11 +14,13 @@ from typing import Final
 import httpx
 import playwright
 import pytest
+from fastapi import FastAPI
+from starlette.types import Message
 
 from src.api import bodies
 from src.api.problems import Kind
 from src.main import create_app
-from tests.builders import problem, tasks_of
+from tests.builders import NO_TASK, problem, tasks_of
 from tests.conftest import make_settings
 from tests.http_edge import Parser, answers, exchange
 from tests.listening import listening
@@ -239,3 +241,34 @@ def test_the_end_of_the_server_ends_bodies_without_a_traceback(
             assert [*map(str, answers(received))] == ["408 `request_timeout`"]
         assert "Traceback" not in running.err
         assert "ERROR" not in running.err
+
+
+@pytest.mark.anyio
+@pytest.mark.requirement("FR-117")
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_a_client_that_hangs_up_is_no_error(
+    app: FastAPI, user: str, method: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where no body is read, one in chunks is read only to see whether it is empty."""
+    path = f"{tasks_of(user)}/{NO_TASK}"
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [(b"host", b"localhost"), (b"transfer-encoding", b"chunked")],
+    }
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await app(scope, receive, send)
+
+    assert sent[0]["status"] == 400
+    assert caplog.messages == []

@@ -18,6 +18,15 @@ def run(directory: Path, command: str, file: Path) -> tuple[int, str]:
 
 
 @pytest.mark.slow
+@pytest.mark.requirement("FR-153")
+def test_seed_touches_no_database_but_the_embedded_one(tmp_path: Path, user: str) -> None:
+    nowhere = "postgresql://127.0.0.1:1/theirs"
+    settings = {"DATABASE_URL": nowhere, "DATABASE_URL_UNPOOLED": nowhere, "LOG_LEVEL": "error"}
+    with server(tmp_path, program=("dev", "seed", user, "--tasks", "3"), **settings) as running:
+        assert (running.wait(), running.out) == (0, f"3 tasks created for {user}\n")
+
+
+@pytest.mark.slow
 def test_a_restore_brings_back_what_was_saved_and_lets_clients_start_again(
     tmp_path: Path, user: str
 ) -> None:

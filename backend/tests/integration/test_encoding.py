@@ -63,12 +63,14 @@ async def test_text_arrives_as_it_was_sent(
 
 @pytest.mark.requirement("FR-127")
 class TestADatabaseThatIsNotUTF8:
-    def test_is_not_migrated(self, latin_database_url: str, tmp_path: Path) -> None:
-        settings = {"DATABASE_URL": latin_database_url, "LOG_LEVEL": "error"}
+    @pytest.mark.parametrize("name", ["DATABASE_URL", "DATABASE_URL_UNPOOLED"])
+    def test_is_not_migrated(self, latin_database_url: str, tmp_path: Path, name: str) -> None:
+        settings = {"DATABASE_URL": "postgresql://127.0.0.1:1/pooled", "LOG_LEVEL": "error"}
+        settings[name] = latin_database_url
         with server(tmp_path, program=MIGRATE, **settings) as running:
             assert running.wait() == 2
             assert running.err == (
-                "task-api: DATABASE_URL: the database cannot be used: the encoding of the database"
+                f"task-api: {name}: the database cannot be used: the encoding of the database"
                 " is LATIN1: create one with ENCODING 'UTF8'\n"
             )
 

@@ -2,16 +2,21 @@
 
 A statement can break off before the server has it, after the server has committed it, and with
 word from the server that it was not executed. Whatever happens, a request has one effect or
-none, and the answer says which; 503 only where nobody can know (ADR 0012).
+none, and the answer says which; 503 only where nobody can know (ADR 0035).
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 from uuid import UUID, uuid4
 
 import httpx
+import psycopg
 import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from src.api.problems import Kind
 from src.database import FIRST_PAUSE, MAX_ATTEMPTS
@@ -458,6 +463,30 @@ def attempts_at(operation: Operation) -> int:
     return MAX_ATTEMPTS if operation in REPEATABLE.values() else 1
 
 
+@contextmanager
+def deleted_before_the_second_attempt(database_url: str, task_id: str) -> Iterator[None]:
+    """Let somebody delete a task when a write is about to be sent again."""
+    attempts = 0
+
+    def interfere(_connection: object, _cursor: object, text: str, *_: object) -> None:
+        nonlocal attempts
+        attempts += text.startswith("WITH")
+        if attempts == 2:
+            with psycopg.connect(database_url) as connection:
+                connection.execute(
+                    "WITH gone AS (DELETE FROM tasks WHERE id = %s RETURNING user_id, id, version)"
+                    " INSERT INTO task_tombstones (user_id, id, version, deleted_at)"
+                    " SELECT user_id, id, version + 1, now() FROM gone",
+                    [task_id],
+                )
+
+    event.listen(Engine, "before_cursor_execute", interfere)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "before_cursor_execute", interfere)
+
+
 class TestARepetition:
     @pytest.mark.requirement("FR-058")
     async def test_of_a_deletion_that_never_found_its_task_is_still_a_miss(
@@ -491,6 +520,31 @@ class TestARepetition:
         faults = [Fault.SWALLOWED, None, *[Fault.LOST] * MAX_ATTEMPTS]
 
         answer, _ = await stage.act(Operation("DELETE"), *faults)
+
+        assert (answer.status_code, answer.json()["code"]) == (503, "outcome_unknown")
+
+    @pytest.mark.requirement("FR-126")
+    @pytest.mark.parametrize(
+        ("operation", "gone"),
+        [
+            (Operation("PATCH", "/{id}", {"title": "Buy milk"}), "id"),
+            (Operation("POST", "/{id}/move", {"after": None}), "id"),
+            (Operation("POST", "/{id}/move", {"after": "{neighbour}"}), "neighbour"),
+        ],
+        ids=["update", "move", "move next to another"],
+    )
+    async def test_of_a_change_of_what_somebody_has_deleted_meanwhile_is_told(
+        self, stage: Stage, user: str, operation: Operation, gone: str
+    ) -> None:
+        tasks = {name: await create(stage.client, user) for name in ("id", "neighbour")}
+        ids = {name: task["id"] for name, task in tasks.items()}
+        body = json.loads(json.dumps(operation.body).replace("{neighbour}", ids["neighbour"]))
+        stage.wire.faults.append(Fault.SWALLOWED)
+
+        with deleted_before_the_second_attempt(stage.database_url, ids[gone]):
+            answer = await stage.client.request(
+                operation.method, tasks_of(user) + operation.path.format_map(ids), json=body
+            )
 
         assert (answer.status_code, answer.json()["code"]) == (503, "outcome_unknown")
 

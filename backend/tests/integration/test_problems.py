@@ -184,7 +184,7 @@ class TestEveryKind:
         "invalid_host": (
             400,
             "Invalid Host header",
-            "The Host header must be present once and name this server. To accept names other"
+            "Send exactly one Host header, and it must name this server. To accept names other"
             " than localhost, add them to the setting ALLOWED_HOSTS.",
         ),
         "upgrade_not_supported": (
@@ -236,8 +236,8 @@ class TestEveryKind:
         "unsupported_media_type": (
             415,
             "Unsupported media type",
-            "Send the header Content-Type once: application/json (or application/merge-patch+json"
-            " for PATCH), with no charset but UTF-8.",
+            "Send exactly one Content-Type header: application/json (or"
+            " application/merge-patch+json for PATCH), with no charset but UTF-8.",
         ),
         "invalid_request": (422, "Invalid request", "`errors` lists what to correct."),
         "internal_error": (500, "Internal error", "Quote request_id when you report it."),
@@ -621,7 +621,7 @@ class TestBodies:
         fault = {
             "pointer": pointer,
             "code": "lone_surrogate",
-            "detail": "must not contain half of a surrogate pair",
+            "detail": "must not contain an unpaired surrogate",
         }
         assert (answer.status_code, answer.json()["errors"]) == (422, [fault])
 
@@ -991,7 +991,7 @@ class TestMethods:
             transport=httpx.ASGITransport(app), base_url=BASE_URL
         ) as client:
             request = client.build_request("GET", "/api/v1/alice/tasks")
-            request.method = method  # httpx would write it in capital letters
+            request.method = method  # httpx would write it in uppercase
 
             answer = await client.send(request)
 
@@ -999,7 +999,7 @@ class TestMethods:
         assert answer.json() == problem(
             answer,
             Kind.METHOD_NOT_ALLOWED,
-            detail=f"Methods are case-sensitive: send {method.upper()} in capital letters.",
+            detail=f"Methods are case-sensitive: send {method.upper()} in uppercase.",
         )
 
     @pytest.mark.requirement("FR-026")

@@ -143,13 +143,15 @@ class TestAServer:
                     " already in use; choose another port, for example PORT=8001\n"
                 )
 
-    @pytest.mark.requirement("FR-037")
-    def test_whose_host_is_nowhere_says_so(self, tmp_path: Path) -> None:
-        with server(tmp_path, **local(HOST="nowhere.invalid")) as running:
+    @pytest.mark.requirement("FR-036", "FR-037")
+    @pytest.mark.parametrize("host", ["nowhere.invalid", "a..b"])
+    def test_whose_host_is_nowhere_says_so(self, tmp_path: Path, host: str) -> None:
+        with server(tmp_path, **local(HOST=host)) as running:
             assert running.wait() == 2
 
             (line,) = running.err.splitlines()
-            assert line.startswith("task-api: HOST, PORT: cannot listen on port")
+            assert line.startswith("task-api: HOST")
+            assert host in line
             assert line.endswith(
                 "set HOST to an address of this machine, for example HOST=127.0.0.1"
             )

@@ -36,6 +36,19 @@ async def test_what_comes_after_the_body_has_no_deadline() -> None:
     assert [message["type"] for message in received] == ["http.request", "http.disconnect"]
 
 
+@pytest.mark.requirement("FR-116")
+async def test_a_body_whose_time_is_up_does_not_matter_when_the_server_stops() -> None:
+    deadlines = BodyDeadlines(timeout=0)
+    waiting = asyncio.create_task(deadlines.wait(asyncio.Queue[Message]().get(), deadlines.next()))
+    for _ in range(2):  # it has begun, and its time is up, but it does not know yet
+        await asyncio.sleep(0)
+
+    deadlines.stop_soon()
+
+    with pytest.raises(TimeoutError):
+        await waiting
+
+
 @pytest.mark.requirement("FR-114")
 async def test_a_body_that_was_read_does_not_matter_when_the_server_stops() -> None:
     deadlines = BodyDeadlines(timeout=60)

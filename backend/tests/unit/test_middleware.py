@@ -73,4 +73,4 @@ class TestACancelledRequest:
         assert head["status"] == 503
         assert (b"retry-after", b"1") in head["headers"]
         assert json.loads(body["body"])["code"] == code
-        assert caplog.messages == ["the server stops before a request is finished"]
+        assert caplog.messages == ["a request was interrupted by the shutdown"]

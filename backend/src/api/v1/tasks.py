@@ -248,7 +248,7 @@ async def complete_task(
     """Send `{"is_completed": true}` to complete a task, `{"is_completed": false}` to reopen it.
 
     With a body you can safely send the request again. Without a body the task is toggled: an open
-    task is completed, a completed one is reopened. Sent again, a toggle toggles back.
+    task is completed, a completed one is reopened. Repeating a toggle reverses it.
     """
     is_completed = completion.is_completed if completion else None
     task = await todo_service.complete_task(
