@@ -24,8 +24,10 @@ pytestmark = [pytest.mark.anyio, pytest.mark.requirement("FR-031", "SC-022")]
 ROUNDS: Final = 20
 REQUESTS: Final = 60
 """Requests of a round, half of which are given up."""
-MOST_TURNS: Final = 60
-"""Turns of the event loop after which a request is given up at the latest."""
+MOST_TURNS: Final = (10, 60)
+"""Turns of the event loop after which a request is given up at the latest: one half is surely not
+answered by then, whatever the speed of the machine; of the other half, some are.
+"""
 POOL: Final = 8
 _RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: close the connection at once, with a reset
 
@@ -82,7 +84,8 @@ async def test_requests_that_are_cancelled_at_any_point_do_no_harm(
                 for number, task in enumerate(tasks)
             ]
             giving_up = [
-                given_up(request, random.randrange(MOST_TURNS)) for request in requests[::2]
+                given_up(request, random.randrange(random.choice(MOST_TURNS)))
+                for request in requests[::2]
             ]
             answers = await asyncio.gather(*requests, *giving_up, return_exceptions=True)
             for number, (task, answer) in enumerate(zip(tasks, answers, strict=False)):
