@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from typing import Final
 
 import pytest
@@ -62,6 +63,8 @@ class TestACancelledRequest:
         async def send(message: Message) -> None:
             sent.append(message)
 
+        # Whatever level another test has set for all loggers.
+        caplog.set_level(logging.WARNING, logger="src.api.middleware")
         app = UnexpectedErrors(waits)
         request = asyncio.create_task(app({**SCOPE, "method": method}, nothing_to_receive, send))
         await asyncio.sleep(0)  # let it begin
