@@ -65,7 +65,7 @@ lock: $(VENV)/.dev ## Pin the newest dependencies, with hashes
 lists: $(VENV)/.dev ## Check that every pinned list is complete, and that the server needs no other
 	backend/check-lists $(BIN)
 
-bench: $(VENV)/.run backend/benchmarks/.venv/.ready ## Measure the server beside its peers (20 minutes; needs wrk and npm)
+bench: $(VENV)/.run backend/benchmarks/.venv/.ready ## Measure the server beside its peers (10 minutes; needs wrk and npm)
 	cd backend && $(BIN)/python -m benchmarks run --quick && benchmarks/.venv/bin/python -m benchmarks report
 
 bench-full: $(VENV)/.run backend/benchmarks/.venv/.ready ## The same with the long parts: growth, memory, fairness

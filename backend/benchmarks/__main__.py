@@ -64,8 +64,8 @@ def _run(arguments: argparse.Namespace) -> None:
     _check(arguments.servers or (), SERVERS)
     _stop_on_sigterm()
     plan = Plan(
-        seconds=arguments.seconds or (3 if arguments.quick else 5),
-        rounds=arguments.rounds or 5,
+        seconds=arguments.seconds or (2 if arguments.quick else 5),
+        rounds=arguments.rounds or (3 if arguments.quick else 5),
         operations=arguments.only or tuple(OPERATIONS),
         servers=_servers(arguments.servers),
     )
