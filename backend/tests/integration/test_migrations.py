@@ -518,3 +518,26 @@ def is_waited_for(url: str, count: int) -> bool:
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
         " AND application_name = 'upgrade' AND state = 'idle' AND query = 'COMMIT'",
     ) == [(count,)]
+
+
+@pytest.mark.requirement("FR-044")
+@pytest.mark.parametrize(("query", "expected"), [("", 7), ("?connect_timeout=8", "8")])
+def test_a_migration_waits_for_the_connection_as_long_as_it_is_told(
+    make_empty_database: Callable[[], str],
+    monkeypatch: pytest.MonkeyPatch,
+    query: str,
+    expected: object,
+) -> None:
+    url = make_empty_database() + query
+    waited: list[object] = []
+    connect = psycopg.connect
+
+    def note(*arguments: Any, **options: Any) -> psycopg.Connection[Any]:
+        waited.append(options["connect_timeout"])
+        return connect(*arguments, **options)
+
+    monkeypatch.setattr(psycopg, "connect", note)
+
+    revisions.upgrade(url, connect_timeout=7)
+
+    assert waited == [expected]

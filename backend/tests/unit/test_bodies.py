@@ -49,6 +49,23 @@ async def test_a_body_whose_time_is_up_does_not_matter_when_the_server_stops() -
         await waiting
 
 
+@pytest.mark.requirement("FR-116")
+async def test_a_body_gets_no_more_time_when_the_server_stops(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("src.api.bodies._STOPPING_SECONDS", 3600)
+    deadlines = BodyDeadlines(timeout=0.1)
+    body = deadlines.wait(asyncio.Queue[Message]().get(), deadlines.next())
+    waiting = asyncio.create_task(body)
+    await asyncio.sleep(0)  # it has begun
+
+    deadlines.stop_soon()
+
+    done, _ = await asyncio.wait([waiting], timeout=30)
+    assert done
+    assert isinstance(waiting.exception(), TimeoutError)
+
+
 @pytest.mark.requirement("FR-114")
 async def test_a_body_that_was_read_does_not_matter_when_the_server_stops() -> None:
     deadlines = BodyDeadlines(timeout=60)
