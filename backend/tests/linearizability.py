@@ -4,6 +4,14 @@ The search is that of Wing and Gong ("Testing and Verifying Concurrent Objects",
 memory of Lowe ("Testing for linearizability", 2017): put a call in front that no other call ended
 before, see whether the model gives its result, and go on with the others; never try the same calls
 in the same state twice.
+
+Calls that may have had an effect make the search long, because each of them may also come later or
+not at all. Three rules leave out orders that explain no more than others do:
+
+- A call that saw the state as it is, and had no effect, comes at once.
+- A call that may have had an effect comes only before one whose result it helps to explain: not
+  before one that could have come without it, because that one's result fixes the state after it.
+- Of several attempts of one call, the first comes first.
 """
 
 from collections.abc import Sequence
@@ -74,6 +82,15 @@ class Call:
     repeats: "Call | None" = None
     """The call of which this is an earlier attempt, which may have had an effect of its own."""
 
+    @property
+    def only_saw(self) -> bool:
+        """Whether it certainly had no effect."""
+        return (
+            self.result is not None
+            and not self.is_repeatable
+            and (self.kind == "read" or self.result.status in (404, 412))
+        )
+
     def after(self, state: State) -> State | None:
         """Give the state after this call; None if it cannot have had its result."""
         match self.result:
@@ -123,22 +140,32 @@ def linearize(calls: Sequence[Call], start: State) -> State:
     calls = sorted([*calls, *attempts], key=lambda call: call.began)
     required = sum(1 << n for n, call in enumerate(calls) if call.result is not None)
     ranks = [(call.result is None, call.ended) for call in calls]
-    tried = {(0, start)}
-    stack = [(0, start)]
+    # The calls that are done, the state after them, and the calls that could have come earlier.
+    stack = [(0, start, 0)]
+    tried = {*stack}
     furthest = 0
     while stack and len(tried) < _MOST_STEPS:
-        done, state = stack.pop()
+        done, state, barred = stack.pop()
         if done & required == required:
             return state
         furthest = max(furthest, done, key=int.bit_count)
+        afters = {
+            n: after
+            for n in _next(calls, done)
+            if not barred >> n & 1 and (after := calls[n].after(state)) is not None
+        }
+        possible = sum(1 << n for n in afters) & required
+        at_once = [n for n, after in afters.items() if calls[n].only_saw and after == state]
         # The calls that ended first are tried first, and those that may have no effect last.
-        for n in sorted(_next(calls, done), key=ranks.__getitem__, reverse=True):
-            after = calls[n].after(state)
-            if after is not None and (step := (done | 1 << n, after)) not in tried:
+        for n in at_once[:1] or sorted(afters, key=ranks.__getitem__, reverse=True):
+            is_required = required >> n & 1
+            step = (done | 1 << n, afters[n], 0 if is_required else barred | possible)
+            if step not in tried:
                 tried.add(step)
                 stack.append(step)
     left = [call for n, call in enumerate(calls) if not furthest >> n & 1][:20]
-    raise NotLinearizable("no order explains these:\n" + "\n".join(map(str, left)))
+    what = f"no order in {len(tried):,} steps" if stack else "no order"
+    raise NotLinearizable(f"{what} explains these:\n" + "\n".join(map(str, left)))
 
 
 def _next(calls: Sequence[Call], done: int) -> list[int]:
@@ -153,8 +180,13 @@ def _next(calls: Sequence[Call], done: int) -> list[int]:
             if calls[n].result is not None:
                 first_end = min(first_end, calls[n].ended)
     pending = {calls[n] for n in left}
-    return [
-        n
-        for n in left
-        if calls[n].began <= first_end and (calls[n].repeats is None or calls[n].repeats in pending)
-    ]
+    attempts: set[Call] = set()
+    found: list[int] = []
+    for n in left:
+        repeated = calls[n].repeats
+        if calls[n].began > first_end or (repeated and repeated not in pending - attempts):
+            continue
+        if repeated:
+            attempts.add(repeated)
+        found.append(n)
+    return found

@@ -145,6 +145,21 @@ class TestAnOrder:
         with pytest.raises(NotLinearizable):  # but not once it has been answered
             linearize([*calls, change(12, 13, 5, "d"), read(14, 15, 6, "b")], START)
 
+    def test_is_found_among_many_calls_that_may_have_had_an_effect(self) -> None:
+        """One order in very many: the deletion deletes twice, and the task was created between."""
+        unknown = [change(n, 0, None, f"unknown {n}") for n in range(12)]
+        missing = [missed(20 + n, 30 + n) for n in range(0, 60, 2)]
+        calls = [
+            *unknown,
+            delete(15, 85, is_repeatable=True),
+            *missing,
+            create(40, 50, 2, "b"),
+            *(missed(86 + n, 90 + n) for n in range(10)),
+            create(100, 101, 3, "c"),
+        ]
+
+        assert linearize(calls, START) == State(3, Task(3, "c", None))
+
 
 stories = st.lists(
     st.tuples(
