@@ -6,6 +6,7 @@ imported. No label has a user, an id, or anything else that a client can make up
 """
 
 from collections.abc import Sequence
+from functools import cache
 from http import HTTPMethod
 from pathlib import Path
 from typing import Any, Final
@@ -59,9 +60,14 @@ RETRIES: Final = Counter("db_retries", "Statements that were sent again after a 
 
 def count_request(method: str, route: str, status: int, seconds: float) -> None:
     """Count a request that was answered; `route` is a template."""
-    method = method if method in _METHODS else "other"
-    _requests.labels(method, route, status).inc()
-    _durations.labels(method, route).observe(seconds)
+    requests, durations = _series_of(method if method in _METHODS else "other", route, status)
+    requests.inc()
+    durations.observe(seconds)
+
+
+@cache
+def _series_of(method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    return _requests.labels(method, route, status), _durations.labels(method, route)
 
 
 class Collector(MultiProcessCollector):

@@ -82,6 +82,8 @@ class Wire:
         self.is_held = False
         self.is_mute = False
         """Whether statements of new connections get no answer."""
+        self.unanswered = 0
+        """Which round trip gets no answer, counted from 1; 0 is none."""
         self.is_pooler = False
         """Whether clients get a process id that is not the server's, as from a pooler."""
         self._target = urlsplit(url)
@@ -256,7 +258,8 @@ class _Client(_End):
             self._begin(int.from_bytes(message[_LENGTH : 2 * _LENGTH]))
         elif self.server.is_started and message[:1] != TERMINATE:
             self._count(message)
-        if self.wire.is_mute and self.server.is_started:
+        is_unanswered = self.wire.is_mute or len(self.wire.flights) == self.wire.unanswered
+        if is_unanswered and self.server.is_started:
             return
         is_statement = message[:1] == BIND or message[1 + _LENGTH :] in _ENDS
         if is_statement and self.server.is_started and self.wire.faults:

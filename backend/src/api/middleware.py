@@ -10,11 +10,12 @@ import time
 from functools import lru_cache
 from http import HTTPStatus
 from ipaddress import ip_address
+from random import getrandbits
 from typing import Final
-from uuid import uuid4
+from uuid import UUID
 
 from fastapi import Response
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -25,13 +26,13 @@ from src.database import STATEMENT_TIME, StatementTime
 from src.logs import REQUEST_ID
 
 _SANE_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
-_SECURITY_HEADERS: Final = {
+_SECURITY_HEADERS: Final = (
     # The answers are data: no browser should run, show or frame anything in them.
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",  # for browsers that do not know `frame-ancestors`
-}
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),  # for browsers that do not know `frame-ancestors`
+)
 _HOST: Final = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?")
 
 UNMATCHED: Final = "unmatched"
@@ -105,9 +106,10 @@ class SecurityHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _SECURITY_HEADERS.items():
-                    headers.setdefault(name, value)
+                headers = message.get("headers", ())
+                present = {name for name, _ in headers}
+                missing = [header for header in _SECURITY_HEADERS if header[0] not in present]
+                message["headers"] = [*headers, *missing]
             await send(message)
 
         await self.app(scope, receive, send_with_headers)
@@ -217,7 +219,7 @@ def _request_id(headers: list[tuple[bytes, bytes]]) -> str:
     for name, value in headers:
         if name == b"x-request-id" and _SANE_REQUEST_ID.fullmatch(value):
             return str(value.decode())
-    return str(uuid4())
+    return str(UUID(int=getrandbits(128), version=4))
 
 
 @lru_cache(maxsize=256)

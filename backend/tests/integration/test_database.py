@@ -606,6 +606,19 @@ class TestADatabaseThatHangs:
             await until(lambda: len(wire.connections) == 1)
 
     @pytest.mark.requirement("FR-029", "FR-031")
+    @pytest.mark.parametrize("number", range(1, 7))
+    async def test_is_given_up_at_whichever_statement_of_the_first_connection(
+        self, wire: Wire, user: str, monkeypatch: pytest.MonkeyPatch, number: int
+    ) -> None:
+        """The first is the application's own; the others are SQLAlchemy's, once per process."""
+        monkeypatch.setattr("src.database.STATEMENT_TIMEOUT", 0.2)
+        async with serving(wire.url, db_pool_size=1) as (app, client):
+            wire.unanswered = number
+            assert (await client.get(tasks_of(user))).status_code == 200  # on another connection
+            assert len(wire.flights) > 6
+            await is_at_rest(app)
+
+    @pytest.mark.requirement("FR-029", "FR-031")
     async def test_costs_no_place_in_the_pool(self, database_url: str, user: str) -> None:
         """Whoever keeps a connection, the others are told in time."""
         async with serving(database_url, db_pool_size=1, db_pool_timeout=0.1) as (app, client):

@@ -24,7 +24,7 @@ from src.api.deps import SessionDep, UserId, get_session
 from src.api.problems import HANDLERS
 from src.api.strict import StrictRoute
 from src.api.v1 import tasks
-from src.database import AutocommitError, Database, transaction
+from src.database import AutocommitError, Database, Session, transaction
 from src.models.task import Task, TaskList
 from tests.builders import create, path_of, tasks_of
 from tests.conftest import BASE_URL
@@ -466,6 +466,21 @@ class TestASession:
         await asyncio.sleep(0.3)  # longer than the timer of the failed statement
 
         assert (await session.exec(select(func.length("abc")))).one() == 3
+
+    @pytest.mark.requirement("FR-067")
+    async def test_may_go_on_after_a_commit_on_a_connection_that_stays_open(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("src.database.STATEMENT_TIMEOUT", 0.2)
+        async with (
+            database.engine.connect() as connection,
+            Session(connection, close_resets_only=False) as session,
+        ):
+            async with session.begin():
+                await session.exec(select(func.length("abc")))
+            await asyncio.sleep(0.3)  # longer than the timer of the commit
+
+            assert (await session.exec(select(func.length("abc")))).one() == 3
 
     @pytest.mark.requirement("FR-067")
     async def test_gives_a_statement_the_time_that_it_asks_for(

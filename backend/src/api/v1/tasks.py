@@ -114,46 +114,6 @@ async def list_tasks(
 
 
 @router.get(
-    "/changes",
-    response_model=TaskChanges,
-    responses=CHANGES_LISTED | problems(Kind.LIST_RESTARTED, Kind.DATABASE_UNAVAILABLE),
-)
-async def list_changes(
-    session: SessionDep,
-    user_id: UserId,
-    query: Annotated[ChangesQuery, Query()],
-    if_none_match: IfNoneMatch = None,
-) -> Response:
-    """List what changed since you last asked: every change and every deletion, each task once.
-
-    Start without `since`: you get all tasks. Then ask again with the `next` of the last answer, at
-    once while `has_more` is true. Apply each answer to your copy: store the tasks in `changed`,
-    remove those in `deleted`. On 410, discard your copy and start again.
-    """
-    changes = await todo_service.list_changes(
-        session, user_id, query, seen=versions_in(if_none_match)
-    )
-    return changes_response(changes, seen=if_none_match)
-
-
-@router.get(
-    "/summary",
-    response_model=TaskSummary,
-    responses=SUMMARY_READ | problems(Kind.DATABASE_UNAVAILABLE),
-)
-async def get_summary(
-    session: SessionDep,
-    user_id: UserId,
-    query: Annotated[TaskSummaryQuery, Query()],
-    now: Now,
-    if_none_match: IfNoneMatch = None,
-) -> Response:
-    """Count the user's tasks: all, open, completed, overdue and due today."""
-    summary = await todo_service.get_summary(session, user_id, tz=query.tz, now=now)
-    return summary_response(summary, seen=if_none_match)
-
-
-@router.get(
     "/{task_id:task_id}",
     response_model=Task,
     responses=TASK_READ | problems(Kind.TASK_NOT_FOUND, Kind.DATABASE_UNAVAILABLE),
@@ -167,48 +127,6 @@ async def get_task(
     """Read one task."""
     task = await todo_service.get_task(session, user_id, task_id)
     return task_response(task, seen=if_none_match)
-
-
-@router.put(
-    "/{task_id:task_id}",
-    response_model=Task,
-    responses=TASK_PUT
-    | problems(
-        *BODY,
-        Kind.TASK_NOT_FOUND,
-        Kind.VERSION_MISMATCH,
-        Kind.TASK_EXISTS,
-        Kind.DATABASE_UNAVAILABLE,
-        Kind.OUTCOME_UNKNOWN,
-    ),
-)
-async def replace_task(
-    request: Request,
-    session: SessionDep,
-    user_id: UserId,
-    task_id: TaskId,
-    task: TaskReplace,
-    if_match: IfMatch = None,
-    if_none_match: IfNoneMatchAny = None,
-) -> Response:
-    """Replace a task: every writable field is required.
-
-    You can send back what GET returned, with your changes: read-only fields are accepted and
-    ignored. With `If-None-Match: *`, the task is created instead, under the id you choose; this
-    also undoes a deletion.
-    """
-    replaced, is_new = await todo_service.replace_task(
-        session,
-        user_id,
-        task_id,
-        task,
-        if_match=if_match,
-        must_be_new=if_none_match is not None,
-        must_exist="if-match" in request.headers,
-    )
-    if is_new:
-        return created_response(replaced, _path(request), is_new=True)
-    return task_response(replaced)
 
 
 @router.patch(
@@ -257,6 +175,48 @@ async def complete_task(
     return task_response(task)
 
 
+@router.put(
+    "/{task_id:task_id}",
+    response_model=Task,
+    responses=TASK_PUT
+    | problems(
+        *BODY,
+        Kind.TASK_NOT_FOUND,
+        Kind.VERSION_MISMATCH,
+        Kind.TASK_EXISTS,
+        Kind.DATABASE_UNAVAILABLE,
+        Kind.OUTCOME_UNKNOWN,
+    ),
+)
+async def replace_task(
+    request: Request,
+    session: SessionDep,
+    user_id: UserId,
+    task_id: TaskId,
+    task: TaskReplace,
+    if_match: IfMatch = None,
+    if_none_match: IfNoneMatchAny = None,
+) -> Response:
+    """Replace a task: every writable field is required.
+
+    You can send back what GET returned, with your changes: read-only fields are accepted and
+    ignored. With `If-None-Match: *`, the task is created instead, under the id you choose; this
+    also undoes a deletion.
+    """
+    replaced, is_new = await todo_service.replace_task(
+        session,
+        user_id,
+        task_id,
+        task,
+        if_match=if_match,
+        must_be_new=if_none_match is not None,
+        must_exist="if-match" in request.headers,
+    )
+    if is_new:
+        return created_response(replaced, _path(request), is_new=True)
+    return task_response(replaced)
+
+
 @router.post(
     "/{task_id:task_id}/move",
     response_model=Task,
@@ -291,6 +251,46 @@ async def delete_task(
     """Delete a task permanently. Only its id and the time of deletion remain."""
     await todo_service.delete_task(session, user_id, task_id, if_match=if_match)
     return Response(status_code=204)
+
+
+@router.get(
+    "/summary",
+    response_model=TaskSummary,
+    responses=SUMMARY_READ | problems(Kind.DATABASE_UNAVAILABLE),
+)
+async def get_summary(
+    session: SessionDep,
+    user_id: UserId,
+    query: Annotated[TaskSummaryQuery, Query()],
+    now: Now,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """Count the user's tasks: all, open, completed, overdue and due today."""
+    summary = await todo_service.get_summary(session, user_id, tz=query.tz, now=now)
+    return summary_response(summary, seen=if_none_match)
+
+
+@router.get(
+    "/changes",
+    response_model=TaskChanges,
+    responses=CHANGES_LISTED | problems(Kind.LIST_RESTARTED, Kind.DATABASE_UNAVAILABLE),
+)
+async def list_changes(
+    session: SessionDep,
+    user_id: UserId,
+    query: Annotated[ChangesQuery, Query()],
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """List what changed since you last asked: every change and every deletion, each task once.
+
+    Start without `since`: you get all tasks. Then ask again with the `next` of the last answer, at
+    once while `has_more` is true. Apply each answer to your copy: store the tasks in `changed`,
+    remove those in `deleted`. On 410, discard your copy and start again.
+    """
+    changes = await todo_service.list_changes(
+        session, user_id, query, seen=versions_in(if_none_match)
+    )
+    return changes_response(changes, seen=if_none_match)
 
 
 def _path(request: Request) -> str:
