@@ -120,7 +120,13 @@ _EXAMPLE_MEMBERS: Final[dict[int, dict[str, Any]]] = {
     Kind.INVALID_REQUEST.status: {
         "errors": [
             violation({"type": "string_too_short", "loc": ("body", "title")}),
-            violation({"type": "extra_forbidden", "loc": ("body", "prio")}),
+            violation(
+                {
+                    "type": "extra_forbidden",
+                    "loc": ("body", "prio"),
+                    "ctx": {"similar": "priority"},
+                }
+            ),
         ]
     },
     Kind.BATCH_FAILED.status: {"errors": [operation_failure(3, TaskNotFound())]},

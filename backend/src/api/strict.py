@@ -8,13 +8,15 @@
   it has a name twice. Otherwise the answer is 400, 413 or 415.
 
 All violations of this kind are reported together; those of the values come after they are fixed.
+An unknown name gets the known one that was probably meant.
 """
 
 import json
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from difflib import get_close_matches
 from http import HTTPStatus
-from typing import Any, ClassVar, Final, NoReturn
+from typing import Any, ClassVar, Final, NoReturn, get_args
 from urllib.parse import parse_qsl
 
 from fastapi import HTTPException, Request, Response
@@ -25,7 +27,8 @@ from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
 from src.api.problems import Kind, RefusedRequest
-from src.models.limits import BODY_MAX_BYTES, JSON_MAX_DEPTH
+from src.api.violations import NAME_MAX_LENGTH
+from src.models.limits import BODY_MAX_BYTES, JSON_MAX_DEPTH, PROBLEM_MAX_ERRORS
 
 JSON: Final = "application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"
@@ -43,8 +46,9 @@ class StrictRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
-        known = _query_names(self.dependant)
+        parameters = _query_names(self.dependant)
         has_body = self.body_field is not None
+        fields = _field_names(self.body_field.field_info.annotation) if self.body_field else set()
         headers = {parameter.alias for parameter in self.dependant.header_params}
         is_read = self.methods == {"GET"}
         unsupported = [name for name in _PROTECTIONS if not is_read and name not in headers]
@@ -54,12 +58,17 @@ class StrictRoute(APIRoute):
             request.body_max_bytes = self.body_max_bytes
             violations = _header_violations(request, unsupported)
             if request.scope["query_string"]:
-                violations += _query_violations(request, known)
+                violations += _query_violations(request, parameters)
             if not has_body and await _sends_body(request):
                 violations.append({"type": "unexpected body", "loc": ("body",)})
             if violations:
+                _suggest(violations, parameters)
                 raise RequestValidationError(violations)
-            return await handle(request)
+            try:
+                return await handle(request)
+            except RequestValidationError as error:
+                _suggest(error.errors(), fields)
+                raise
 
         return handle_strictly
 
@@ -203,6 +212,24 @@ def _query_names(dependant: Dependant) -> set[str]:
         else:
             names.add(parameter.alias)
     return names
+
+
+def _field_names(annotation: object) -> set[str]:
+    """Name the fields of a body, at all depths."""
+    names = set().union(*map(_field_names, get_args(annotation)))
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        for name, field in annotation.model_fields.items():
+            names |= {name} | _field_names(field.annotation)
+    return names
+
+
+def _suggest(errors: Sequence[dict[str, Any]], known: set[str]) -> None:
+    """Add to unknown names the known one that was probably meant. Only those that are shown."""
+    for found in errors[:PROBLEM_MAX_ERRORS]:
+        name = found["loc"][-1]
+        if found["type"] == "extra_forbidden" and len(name) <= NAME_MAX_LENGTH:
+            similar = get_close_matches(name, known, n=1)
+            found["ctx"] = {"similar": similar[0]} if similar else {}
 
 
 def _query_violations(request: Request, known: set[str]) -> list[dict[str, Any]]:

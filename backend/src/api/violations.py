@@ -14,7 +14,7 @@ from src.models.limits import (
 )
 from src.schemas.task import READ_ONLY
 
-_NAME_MAX_LENGTH: Final = 100
+NAME_MAX_LENGTH: Final = 100
 """A longer name of a field or parameter can only come from the request, so it is left out."""
 
 RULE_CODE: Final = "{code}"
@@ -27,7 +27,9 @@ VIOLATIONS: Final = {
     "missing body": ("required", "must be a JSON object"),
     "json_invalid": ("invalid_json", "must be valid JSON"),
     "extra_forbidden": ("unknown", "unknown field"),
+    "misspelt field": ("unknown", "unknown field; did you mean {similar}?"),
     "unknown parameter": ("unknown", "unknown parameter"),
+    "misspelt parameter": ("unknown", "unknown parameter; did you mean {similar}?"),
     "unsupported header": ("unknown", "is not supported by this operation"),
     "read-only field": ("read_only", "is set by the server; leave it out"),
     "read-only id": (
@@ -114,16 +116,17 @@ def _type_of(found: dict[str, Any]) -> str:
         return "missing body"
     if kind in ("string_too_short", "too_short") and found.get("ctx", {}).get("min_length", 1) == 1:
         return "empty"
+    is_misspelt = "similar" in found.get("ctx", {})
     if kind == "extra_forbidden" and source == "query":
-        return "unknown parameter"
+        return "misspelt parameter" if is_misspelt else "unknown parameter"
     is_of_task = source == "body" and path[:-1] in ([], ["operations", *path[1:2], "task"])
     if kind == "extra_forbidden" and is_of_task and path[-1] in READ_ONLY:
         return "read-only id" if path == ["id"] else "read-only field"
-    return kind
+    return "misspelt field" if kind == "extra_forbidden" and is_misspelt else kind
 
 
 def _place(source: str, path: Sequence[str | int]) -> dict[str, str]:
-    names = [str(part) for part in path if len(str(part)) <= _NAME_MAX_LENGTH]
+    names = [str(part) for part in path if len(str(part)) <= NAME_MAX_LENGTH]
     if source == "body":
         escaped = (name.replace("~", "~0").replace("/", "~1") for name in names)
         return {"pointer": "".join(f"/{name}" for name in escaped)}

@@ -436,7 +436,7 @@ class TestABatchThatBreaksARule:
                         "must be a UUID such as 01981f6e-3c00-7a3b-8a00-000000000001",
                     ),
                     ("/operations/0/changes/title", "wrong_type", "must be a string"),
-                    ("/operations/0/version", "unknown", "unknown field"),
+                    ("/operations/0/version", "unknown", "unknown field; did you mean if_version?"),
                 ],
             ),
             (

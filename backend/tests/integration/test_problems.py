@@ -69,9 +69,10 @@ async def fail() -> None:
     raise RuntimeError(SECRET)
 
 
-def unknown(**place: str) -> dict[str, str]:
+def unknown(similar: str | None = None, **place: str) -> dict[str, str]:
     what = "field" if "pointer" in place else "parameter"
-    return {**place, "code": "unknown", "detail": f"unknown {what}"}
+    hint = f"; did you mean {similar}?" if similar else ""
+    return {**place, "code": "unknown", "detail": f"unknown {what}{hint}"}
 
 
 def unsupported(name: str) -> dict[str, str]:
@@ -425,6 +426,48 @@ class TestViolations:
 
         codes = {violation["code"] for violation in answer.json()["errors"]}
         assert codes == {"wrong_type", "two_due_fields"}
+
+    @pytest.mark.requirement("FR-161")
+    @pytest.mark.parametrize(
+        ("body", "pointer", "similar"),
+        [
+            ({"title": "x", "prio": "high"}, "/prio", "priority"),
+            ({"title": "x", "dueAt": None}, "/dueAt", "due_at"),
+            ({"title": "x", "Tags": []}, "/Tags", "tags"),
+        ],
+    )
+    async def test_a_misspelt_field_is_named_with_the_one_that_was_meant(
+        self, client: httpx.AsyncClient, user: str, body: Any, pointer: str, similar: str
+    ) -> None:
+        create = {"op": "create", "task": body}
+
+        alone = await client.post(tasks_of(user), json=body)
+        batch = await client.post(f"{tasks_of(user)}/batch", json={"operations": [create]})
+
+        assert alone.json()["errors"] == [unknown(similar, pointer=pointer)]
+        assert batch.json()["errors"] == [unknown(similar, pointer=f"/operations/0/task{pointer}")]
+
+    @pytest.mark.requirement("FR-161")
+    async def test_a_misspelt_parameter_is_named_with_the_one_that_was_meant(
+        self, client: httpx.AsyncClient, user: str
+    ) -> None:
+        answer = await client.get(f"{tasks_of(user)}?dueBefore=2026-12-01&isCompleted=true&page=2")
+
+        assert answer.json()["errors"] == [
+            unknown("due_before", parameter="dueBefore"),
+            unknown("is_completed", parameter="isCompleted"),
+            unknown(parameter="page"),
+        ]
+
+    @pytest.mark.requirement("FR-161")
+    async def test_a_field_of_another_operation_is_not_suggested(
+        self, client: httpx.AsyncClient, user: str
+    ) -> None:
+        task = await create(client, user)
+
+        answer = await client.patch(f"{path_of(task)}/complete", json={"titel": "x"})
+
+        assert unknown(pointer="/titel") in answer.json()["errors"]
 
     @pytest.mark.requirement("FR-023")
     async def test_twenty_are_enough(self, client: httpx.AsyncClient, user: str) -> None:
@@ -947,7 +990,7 @@ class TestQueryParameters:
         answer = await client.get(f"{tasks_of(user)}?Limit=1")
 
         assert answer.json() == problem(
-            answer, Kind.INVALID_REQUEST, errors=[unknown(parameter="Limit")]
+            answer, Kind.INVALID_REQUEST, errors=[unknown("limit", parameter="Limit")]
         )
 
 
