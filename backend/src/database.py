@@ -682,5 +682,6 @@ def _forget_mode(session: SyncSession, transaction: SessionTransaction) -> None:
 def _leave_autocommit(session: SyncSession, connection: Connection) -> None:
     dbapi_connection = connection.connection.dbapi_connection
     assert dbapi_connection is not None, "it has just begun"  # noqa: S101 — an invariant
+    # The public way, an execution option, is refused on a connection that has begun.
     connection.dialect.set_isolation_level(dbapi_connection, "READ COMMITTED")
     _limit_end(session, connection)

@@ -86,7 +86,7 @@ IfMatch = Annotated[
     Header(
         alias="If-Match",
         description="The `ETag` of the task as you last saw it. If the task has changed since then,"
-        " nothing is written and the answer is 412 with the task as it is now. Without this header,"
+        " nothing is written and you get 412 with the task as it is now. Without this header,"
         " the last writer wins.",
     ),
 ]
@@ -97,7 +97,7 @@ IfNoneMatch = Annotated[
     WithJsonSchema(_SCHEMA),
     Header(
         alias="If-None-Match",
-        description="The `ETag` of the copy you have. If it is still current, the answer is 304"
+        description="The `ETag` of the copy you have. If it is still current, you get 304"
         " without a body.",
     ),
 ]
@@ -109,8 +109,8 @@ IfNoneMatchAny = Annotated[
     WithJsonSchema({"type": "string", "enum": ["*"], "examples": ["*"]}),
     Header(
         alias="If-None-Match",
-        description="`*` creates the task. If it already exists, nothing is written and the answer"
-        " is 412 with the task as it is now.",
+        description="`*` creates the task. If it already exists, nothing is written and you get"
+        " 412 with the task as it is now.",
     ),
 ]
 

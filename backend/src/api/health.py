@@ -30,6 +30,6 @@ async def get_health() -> Health:
 
 @router.get("/health/ready", responses=READY | problems(Kind.DATABASE_UNAVAILABLE))
 async def get_readiness(session: SessionDep) -> Health:
-    """Check whether the database answers and has the tables that this version needs."""
+    """Check whether the database responds and has the tables that this version needs."""
     await revisions.check(session)
     return Health()

@@ -38,7 +38,7 @@ _ETAG: Final = {"ETag": {**_STRING, "description": "The version of the task, for
 _LIST_ETAG: Final = {
     "ETag": {
         **_STRING,
-        "description": "Weak: the version of the list, or a digest of the answer if that also"
+        "description": "Weak: the version of the list, or a digest of the response if that also"
         " depends on the present time.",
     }
 }

@@ -1,15 +1,13 @@
 """A batch: several operations that are carried out all or none."""
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from src.models import limits
 from src.schemas.changes import DeletedTask
 from src.schemas.fields import Id, IsCompleted, parse_whole_number
-from src.schemas.task import Neighbour, Task, TaskCreate, TaskUpdate, leave_out_defaults
-
-_ABSENT: Final[Any] = None
+from src.schemas.task import ABSENT, Neighbour, Task, TaskCreate, TaskUpdate, leave_out_defaults
 
 
 class _Operation(BaseModel):
@@ -32,7 +30,7 @@ class _OnVersion(_Operation):
             examples=[1796235330123456],
         ),
         BeforeValidator(parse_whole_number),
-    ] = _ABSENT
+    ] = ABSENT
 
 
 class CreateOperation(_Operation):
@@ -50,7 +48,7 @@ class CreateOperation(_Operation):
             description="The id of the new task, such as a new UUID. Without it, the server chooses"
             " one, and a batch that is sent again creates a second task."
         ),
-    ] = _ABSENT
+    ] = ABSENT
 
 
 class UpdateOperation(_OnVersion):

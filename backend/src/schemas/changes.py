@@ -1,4 +1,4 @@
-"""What changed since a client last asked: the query and the answer."""
+"""What changed since a client last asked: the query and the response."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -19,7 +19,7 @@ class ChangesQuery(BaseModel):
     since: Annotated[
         str | None,
         Field(
-            description="The `next` of the previous answer. Without it, the answer starts with"
+            description="The `next` of the previous response. Without it, the response starts with"
             " everything that exists. It never expires.",
             examples=["kmcPTiE_Z1HuWzE3OTU2NjQwMDAxMjM0NTZd"],
         ),
@@ -27,7 +27,7 @@ class ChangesQuery(BaseModel):
     limit: Annotated[
         Limit,
         Field(
-            description="The maximum number of tasks and deletions per answer: 1 to"
+            description="The maximum number of tasks and deletions per response: 1 to"
             f" {limits.PAGE_LIMIT_MAX}.",
             examples=[500],
         ),
@@ -61,7 +61,7 @@ class TaskChanges(BaseModel):
     next: str = Field(description="The `since` for your next request. Store it with your copy.")
     has_more: bool = Field(
         description="Whether there are more changes now. If false, your copy is complete: it is the"
-        " list as it was when the server answered."
+        " list as it was when the server responded."
     )
 
 

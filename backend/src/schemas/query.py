@@ -208,7 +208,7 @@ class TaskListQuery(TaskSummaryQuery):
         str | None,
         Field(
             description="The `next_cursor` of the previous page. Use it with the same user,"
-            " filters, `tz` and `sort`; with others the answer is 422.",
+            " filters, `tz` and `sort`; any others are refused with 422.",
             examples=["kmcPTiE_Z1HuWyIyMDI2LTAzLTAxVDA5OjMwOjAwLjAwMDAwMFoiXQ"],
         ),
     ] = None
@@ -327,8 +327,11 @@ class TaskListQuery(TaskSummaryQuery):
 
     @property
     def identity(self) -> str:
-        """What a cursor is bound to: everything that decides which tasks come in which order."""
-        values = {name: value for name, value in self if name not in _PAGING}
+        """What a cursor is bound to: everything that decides which tasks come in which order.
+
+        Filters that are not set are left out, so cursors stay valid when a filter is added.
+        """
+        values = {name: value for name, value in self if value is not None and name not in _PAGING}
         return orjson.dumps(values).decode()
 
     @property

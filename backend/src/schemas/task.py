@@ -37,7 +37,8 @@ from src.schemas.fields import (
 READ_ONLY: Final = ("id", "user_id", "completed_at", "version", "created_at", "updated_at")
 """The fields that the server sets."""
 
-_ABSENT: Final[Any] = None
+ABSENT: Final[Any] = None
+"""The default of a field that may be left out, but is never null."""
 
 
 def leave_out_defaults(schema: dict[str, Any]) -> None:
@@ -99,7 +100,7 @@ class TaskCreate(_TaskBody):
     due_date: DueDate = None
     due_at: DueAt = None
     tags: Tags = Field(default_factory=list)
-    position: Position = _ABSENT
+    position: Position = ABSENT
 
     def to_values(self) -> dict[str, Any]:
         """Give the fields to set. Without a position, the task comes last."""
@@ -132,7 +133,7 @@ class TaskReplace(_RoundTripBody):
     due_date: DueDate
     due_at: DueAt
     tags: Tags
-    position: Position = _ABSENT
+    position: Position = ABSENT
 
 
 class TaskUpdate(_RoundTripBody):
@@ -142,14 +143,14 @@ class TaskUpdate(_RoundTripBody):
     other. Read-only fields are accepted and ignored.
     """
 
-    title: Title = _ABSENT
+    title: Title = ABSENT
     description: Description = None
-    is_completed: IsCompleted = _ABSENT
-    priority: TaskPriority = _ABSENT
+    is_completed: IsCompleted = ABSENT
+    priority: TaskPriority = ABSENT
     due_date: DueDate = None
     due_at: DueAt = None
-    tags: Tags = _ABSENT
-    position: Position = _ABSENT
+    tags: Tags = ABSENT
+    position: Position = ABSENT
 
     def to_values(self) -> dict[str, Any]:
         """Give the fields to set. Setting one due field clears the other."""
@@ -178,14 +179,14 @@ class Neighbour(BaseModel):
             description="The id of the task to move it after, or null to move it to the top.",
             examples=["01981f6e-3c00-7a3b-8a00-000000000002"],
         ),
-    ] = _ABSENT
+    ] = ABSENT
     before: Annotated[
         Id | None,
         Field(
             description="The id of the task to move it before, or null to move it to the end.",
             examples=["01981f6e-3c00-7a3b-8a00-000000000003"],
         ),
-    ] = _ABSENT
+    ] = ABSENT
 
     @model_validator(mode="after")
     def _has_one_neighbour(self) -> Self:

@@ -29,6 +29,12 @@ class TestFilters:
     def test_are_every_field_of_the_query_that_is_no_option_of_the_list(self) -> None:
         assert {key.partition("=")[0] for key in listing._FILTERS} == set(FIELDS) - NO_FILTERS
 
+    def test_that_are_not_set_are_not_part_of_what_a_cursor_is_bound_to(self) -> None:
+        """A filter that is added later leaves the cursors that clients have as they are."""
+        query = TaskListQuery.model_validate({"q": "milk"})
+
+        assert query.identity == '{"tz":"UTC","sort":"-created_at","q":"milk"}'
+
     @pytest.mark.parametrize("name", sorted(set(FIELDS) - NO_FILTERS))
     def test_have_one_condition_for_every_value_of_their_field(self, name: str) -> None:
         chosen = [

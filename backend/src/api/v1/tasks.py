@@ -83,7 +83,7 @@ async def create_task(
     """Create a task. The server chooses its id, and `Location` is its path.
 
     With an `Idempotency-Key`, you can safely send the request again, even concurrently: only one
-    task is created. Sent again with the same body, the answer is 200 with the task as it is now;
+    task is created. Sent again with the same body, it returns 200 with the task as it is now;
     with another body, 422; after the task was deleted, 410.
     """
     created, is_new = await todo_service.create_task(session, user_id, task, key=idempotency_key)
@@ -283,9 +283,9 @@ async def list_changes(
 ) -> Response:
     """List what changed since you last asked: every change and every deletion, each task once.
 
-    Start without `since`: you get all tasks. Then ask again with the `next` of the last answer, at
-    once while `has_more` is true. Apply each answer to your copy: store the tasks in `changed`,
-    remove those in `deleted`. On 410, discard your copy and start again.
+    Start without `since`: you get all tasks. Then ask again with the `next` of the last response,
+    at once while `has_more` is true. Apply each response to your copy: store the tasks in
+    `changed`, remove those in `deleted`. On 410, discard your copy and start again.
     """
     changes = await todo_service.list_changes(
         session, user_id, query, seen=versions_in(if_none_match)
