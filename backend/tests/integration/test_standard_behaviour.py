@@ -14,7 +14,7 @@ import httpx
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, WebSocket
 from pydantic import BaseModel, field_validator
-from sqlalchemy import event
+from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import col, func, select
@@ -466,6 +466,28 @@ class TestASession:
         await asyncio.sleep(0.3)  # longer than the timer of the failed statement
 
         assert (await session.exec(select(func.length("abc")))).one() == 3
+
+    @pytest.mark.requirement("FR-029", "FR-067")
+    @pytest.mark.parametrize(
+        ("statement", "parameters"),
+        [
+            pytest.param("SELECT pg_sleep(:seconds)", {"seconds": 9}, id="once"),
+            pytest.param("SELECT pg_sleep(:seconds)", [{"seconds": 9}] * 2, id="several times"),
+            pytest.param("SELECT pg_sleep(9)", None, id="without parameters"),
+        ],
+    )
+    async def test_stops_waiting_for_a_statement_that_is_executed(
+        self,
+        database: Database,
+        monkeypatch: pytest.MonkeyPatch,
+        statement: str,
+        parameters: Any,
+    ) -> None:
+        monkeypatch.setattr("src.database.STATEMENT_TIMEOUT", 0.2)
+        options = {"no_parameters": True}  # SQLAlchemy's name for a plain string
+        async with database.engine.connect() as connection:
+            with pytest.raises(DBAPIError, match="connection"):
+                await connection.execute(text(statement), parameters, execution_options=options)
 
     @pytest.mark.requirement("FR-067")
     async def test_may_go_on_after_a_commit_on_a_connection_that_stays_open(
