@@ -244,6 +244,7 @@ class TestPositions:
     ) -> None:
         alembic_runner.migrate_up_to("0003")
         with psycopg.connect(empty_database_url) as connection:
+            connection.execute("SET statement_timeout = 0")  # this is the set-up, not a request
             connection.execute("INSERT INTO task_lists (user_id, version) VALUES ('bulk', 100000)")
             connection.execute(
                 "INSERT INTO tasks (user_id, id, title, is_completed, priority, tags, version,"
