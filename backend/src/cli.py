@@ -1,6 +1,7 @@
 """The command line of what is deployed: `python -m src COMMAND`. `--help` lists the commands."""
 
 import asyncio
+import logging
 import re
 import signal
 import sys
@@ -19,6 +20,7 @@ from socket import (
     socket,
 )
 from tempfile import TemporaryDirectory
+from threading import Thread
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
@@ -54,6 +56,8 @@ _RESTART_TIMEOUT: Final = 3600  # s that all lists together may take to restart
 _BACKLOG: Final = 2048  # connections that the system accepts before the server does
 _OUR_HOST: Final = "set HOST to an address of this machine, for example HOST=127.0.0.1"
 _NO_SUCH_ADDRESS: Final = (EADDRNOTAVAIL, EAFNOSUPPORT)  # such as ::1 where IPv6 is switched off
+
+log = logging.getLogger(__name__)
 
 app: Final = typer.Typer(
     help="The Task API. Settings come from the environment and the file .env.",
@@ -196,6 +200,7 @@ def serve(settings: Settings, taken: list[socket], database: str) -> None:
     logs.configure(settings)
     addresses = [listening.getsockname()[:2] for listening in taken]
     print(banner(settings, database, addresses), flush=True)
+    Thread(target=asyncio.run, args=[log_failed_checks(settings)], daemon=True).start()
     config = uvicorn.Config(
         "src.main:create_app",
         factory=True,
@@ -219,6 +224,13 @@ def serve(settings: Settings, taken: list[socket], database: str) -> None:
     else:
         with suppress(KeyboardInterrupt):  # by then it has stopped, and tells its parent
             uvicorn.Server(config).run(taken)
+
+
+async def log_failed_checks(settings: Settings) -> None:
+    """Log which checks fail: the server starts without its database, and would not show it."""
+    async for finding in checks.check(settings):
+        if finding.verdict is Verdict.FAILED:
+            log.warning("%s: %s", finding.subject, finding.text)
 
 
 def metrics_directory() -> TemporaryDirectory[str]:

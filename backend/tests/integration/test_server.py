@@ -522,13 +522,14 @@ class TestTheCommandLine:
                 " well\n"
             )
 
-    @pytest.mark.requirement("FR-069")
+    @pytest.mark.requirement("FR-069", "FR-162")
     def test_serves_without_migrating_and_migrates_without_serving(
         self, tmp_path: Path, make_empty_database: Callable[[], str]
     ) -> None:
         url = make_empty_database()
         with server(tmp_path, program=SERVE, **local(DATABASE_URL=url)) as running:
             running.wait_until_it_serves()
+            wait_until(lambda: "WARNING [-] src.cli: schema: " in running.err)
             assert httpx.get(f"{running.url}/health/ready").status_code == 503
 
             with server(tmp_path / "migrate", program=MIGRATE, DATABASE_URL=url) as migrating:
@@ -777,11 +778,13 @@ class TestABadStart:
             for part in (SECRET, "alice", "shop", "nowhere", "127.0.0", "maybe", ROLE):
                 assert part not in running.err + running.out.replace(running.url, "")
 
-    @pytest.mark.requirement("FR-097")
+    @pytest.mark.requirement("FR-097", "FR-162")
     def test_that_cannot_connect_later_logs_no_part_of_the_setting(self, tmp_path: Path) -> None:
         url = f"postgresql://alice:{SECRET}@127.0.0.1:{free_port()}/shop"
         with server(tmp_path, program=SERVE, **local(DATABASE_URL=url)) as running:
             running.wait_until_it_serves()
+            warning = "WARNING [-] src.cli: database: Connection refused; check DATABASE_URL\n"
+            wait_until(lambda: warning in running.err)
             assert httpx.get(running.url + tasks_of("bob")).status_code == 503
 
             assert running.stop() == 0
