@@ -1,4 +1,4 @@
-"""nginx with the configuration in `deploy`, on ports of the test's and with less patience."""
+"""nginx with the configuration in `deploy`, on ports of the test's."""
 
 import os
 import re
@@ -56,12 +56,18 @@ def make_certificate(directory: Path) -> Certificate:
 
 @contextmanager
 def nginx(
-    directory: Path, api: str, *, prefix: str = "", certificate: Certificate | None = None
+    directory: Path,
+    api: str,
+    *,
+    prefix: str = "",
+    certificate: Certificate | None = None,
+    is_impatient: bool = False,
 ) -> Iterator[str]:
     """Run nginx in front of the API at this URL; give its own URL.
 
-    It waits a second where the configuration says ten or more. A prefix is removed from the path.
-    With a certificate, the lines for TLS replace the one for plain HTTP.
+    A prefix is removed from the path. With a certificate, the lines for TLS replace the one for
+    plain HTTP. If it is impatient, it waits for clients a second where the configuration says ten
+    or more.
     """
     port = free_port()
     text = _CONFIGURATION.read_text()
@@ -76,7 +82,9 @@ def nginx(
         text = re.sub(r"(ssl_certificate_key +).+;", rf"\1{certificate.key};", text)
     text = text.replace("127.0.0.1:8000", httpx.URL(api).netloc.decode())
     text = text.replace("127.0.0.1:8080", f"127.0.0.1:{port}")
-    text = re.sub(r"(_timeout) \d\ds;", r"\1 1s;", text)
+    if is_impatient:
+        text, replaced = re.subn(r"((?:client_\w+|send)_timeout) \d\ds;", r"\1 1s;", text)
+        assert replaced == 3
     if prefix:
         text = text.replace("location / {", f"location {prefix}/ {{")
         text = text.replace("proxy_pass http://task_api;", "proxy_pass http://task_api/;")

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 from uuid import uuid4
 
@@ -12,7 +12,6 @@ import psycopg
 import pytest
 
 from tests.builders import CHANGE_ONE_TASK, create, path_of, rows_of, send, tasks_of
-from tests.processes import serving
 
 WRITERS: Final = 8
 OPERATIONS: Final = 10_000
@@ -20,13 +19,6 @@ SEEDS: Final = 64
 
 Task = dict[str, Any]
 Copy = dict[str, Task]
-
-
-@pytest.fixture
-async def own_client(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of an app on a database of its own, where one user may keep all writers waiting."""
-    async with serving(database_url, db_user_share=1, db_pool_timeout=30) as (_, client):
-        yield client
 
 
 class Writer:

@@ -4,7 +4,6 @@ import asyncio
 import random
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import AsyncIterator
 from typing import Any, Final
 from uuid import uuid4
 
@@ -19,7 +18,6 @@ from src.models.limits import POSITION_DECIMALS, POSITION_MAX_LENGTH
 from src.services.order import between, position_between
 from tests.builders import create, rows_of, tasks_of
 from tests.conftest import make_settings
-from tests.processes import serving
 
 CLIENTS: Final = 8
 USERS: Final = 3
@@ -28,13 +26,6 @@ DROPS: Final = 10_000
 BATCH: Final = 50
 
 Task = dict[str, Any]
-
-
-@pytest.fixture
-async def own_client(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of an app on a database of its own, where one user may keep all writers waiting."""
-    async with serving(database_url, db_user_share=1, db_pool_timeout=30) as (_, client):
-        yield client
 
 
 async def listed(client: httpx.AsyncClient, user: str) -> list[Task]:

@@ -97,7 +97,7 @@ def api(shared_database_url: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def proxy(api: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with nginx(tmp_path_factory.mktemp("nginx"), api) as url:
+    with nginx(tmp_path_factory.mktemp("nginx"), api, is_impatient=True) as url:
         yield url
 
 
