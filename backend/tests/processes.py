@@ -173,12 +173,13 @@ def start(directory: Path, program: Sequence[str], settings: Mapping[str, str]) 
     # Neither a setting nor anything else that the person who runs the tests has set, but for
     # what a program needs, and coverage wants.
     kept = {name: os.environ[name] for name in os.environ if name.startswith(("PATH", "COV"))}
-    data = {"DATA_DIRECTORY": str(directory / "data")}
+    # What a program that is killed leaves is removed with the rest.
+    places = {"DATA_DIRECTORY": str(directory / "data"), "TMPDIR": str(directory)}
     with (directory / "stdout").open("w") as out, (directory / "stderr").open("w") as err:
         return psutil.Popen(
             [sys.executable, "-c", _PROGRAM, *program],
             cwd=ROOT / "backend",
-            env={**kept, **data, **settings},
+            env={**kept, **places, **settings},
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,
