@@ -163,7 +163,7 @@ def list_response(page: Page, *, seen: frozenset[str] | None, next_url: str) -> 
 
 
 def changes_response(changes: Changes, *, seen: frozenset[str] | None) -> Response:
-    """Answer with the changes, or with 304 if the client has `seen` this version of the list."""
+    """Answer with the changes, or with 304 if the client's copy is at a version it has `seen`."""
     body = to_json(
         {
             "changed": list(map(to_wire, changes.changed)),

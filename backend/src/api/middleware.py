@@ -144,14 +144,13 @@ class HTTPRules:
             refusal = problem(Kind.UPGRADE_NOT_SUPPORTED, headers={"Connection": "close"})
         elif len(hosts) != 1 or not _is_host_allowed(hosts[0], self.allowed_hosts):
             refusal = problem(Kind.INVALID_HOST)
-        elif scope["path"].endswith("\n") or b"%2f" in scope["raw_path"].lower():
-            refusal = problem(Kind.ROUTE_NOT_FOUND)
-        elif scope["method"] == "HEAD":
-            # The scope is a copy of `RequestContext`, which reads the route from it afterwards.
-            scope["method"] = "GET"
-            await self.app(scope, receive, _without_body(send))
-            return
         else:
+            # The scope is a copy of `RequestContext`, which reads the route from it afterwards.
+            if scope["path"].endswith("\n") or b"%2f" in scope["raw_path"].lower():
+                scope["path"] = ""  # no route has it
+            if scope["method"] == "HEAD":
+                scope["method"] = "GET"
+                send = _without_body(send)
             await self.app(scope, receive, send)
             return
         await refusal(scope, receive, send)

@@ -13,10 +13,10 @@ An unknown name gets the known one that was probably meant.
 
 import json
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
-from difflib import get_close_matches
+from collections.abc import Callable, Container, Coroutine
+from functools import partial
 from http import HTTPStatus
-from typing import Any, ClassVar, Final, NoReturn, get_args
+from typing import Any, ClassVar, Final, NoReturn
 from urllib.parse import parse_qsl
 
 from fastapi import HTTPException, Request, Response
@@ -27,8 +27,9 @@ from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
 from src.api.problems import Kind, RefusedRequest
-from src.api.violations import NAME_MAX_LENGTH
-from src.models.limits import BODY_MAX_BYTES, JSON_MAX_DEPTH, PROBLEM_MAX_ERRORS
+from src.api.suggestions import fields_at, suggest
+from src.models.limits import BODY_MAX_BYTES, JSON_MAX_DEPTH
+from src.schemas.query import COMMA_SEPARATED
 
 JSON: Final = "application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"
@@ -46,9 +47,9 @@ class StrictRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
-        parameters = _query_names(self.dependant)
+        parameters = {name: name for name in _query_names(self.dependant)}
         has_body = self.body_field is not None
-        fields = _field_names(self.body_field.field_info.annotation) if self.body_field else set()
+        body = self.body_field.field_info.annotation if self.body_field else None
         headers = {parameter.alias for parameter in self.dependant.header_params}
         is_read = self.methods == {"GET"}
         unsupported = [name for name in _PROTECTIONS if not is_read and name not in headers]
@@ -62,12 +63,12 @@ class StrictRoute(APIRoute):
             if not has_body and await _sends_body(request):
                 violations.append({"type": "unexpected body", "loc": ("body",)})
             if violations:
-                _suggest(violations, parameters)
+                suggest(violations, lambda _: parameters)
                 raise RequestValidationError(violations)
             try:
                 return await handle(request)
             except RequestValidationError as error:
-                _suggest(error.errors(), fields)
+                suggest(error.errors(), partial(fields_at, body))
                 raise
 
         return handle_strictly
@@ -214,25 +215,7 @@ def _query_names(dependant: Dependant) -> set[str]:
     return names
 
 
-def _field_names(annotation: object) -> set[str]:
-    """Name the fields of a body, at all depths."""
-    names = set().union(*map(_field_names, get_args(annotation)))
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        for name, field in annotation.model_fields.items():
-            names |= {name} | _field_names(field.annotation)
-    return names
-
-
-def _suggest(errors: Sequence[dict[str, Any]], known: set[str]) -> None:
-    """Add to unknown names the known one that was probably meant. Only those that are shown."""
-    for found in errors[:PROBLEM_MAX_ERRORS]:
-        name = found["loc"][-1]
-        if found["type"] == "extra_forbidden" and len(name) <= NAME_MAX_LENGTH:
-            similar = get_close_matches(name, known, n=1)
-            found["ctx"] = {"similar": similar[0]} if similar else {}
-
-
-def _query_violations(request: Request, known: set[str]) -> list[dict[str, Any]]:
+def _query_violations(request: Request, known: Container[str]) -> list[dict[str, Any]]:
     counts = Counter(name for name, _ in request.query_params.multi_items())
     undecodable = _undecodable(request)
     return [
@@ -240,7 +223,7 @@ def _query_violations(request: Request, known: set[str]) -> list[dict[str, Any]]
         for name, count in counts.items()
         for kind, is_violated in (
             ("extra_forbidden", name not in known),
-            ("repeated", count > 1),
+            ("repeated list" if name in COMMA_SEPARATED else "repeated", count > 1),
             ("not utf-8", name in undecodable),
         )
         if is_violated

@@ -34,9 +34,12 @@ VIOLATIONS: Final = {
     "read-only field": ("read_only", "is set by the server; leave it out"),
     "read-only id": (
         "read_only",
-        "is set by the server; to choose the id, use PUT with If-None-Match: *",
+        "is set by the server; leave it out, or, to create a task with your own id, use PUT with"
+        " If-None-Match: *",
     ),
+    "read-only id in a batch": ("read_only", "belongs next to `task`, not in it"),
     "repeated": ("repeated", "must not be repeated"),
+    "repeated list": ("repeated", "must not be repeated; separate the values with commas"),
     "unexpected body": ("unknown", "must be empty: this operation has no body"),
     "not utf-8": ("invalid_encoding", "must be percent-encoded UTF-8"),
     "string_type": ("wrong_type", "must be a string"),
@@ -116,13 +119,20 @@ def _type_of(found: dict[str, Any]) -> str:
         return "missing body"
     if kind in ("string_too_short", "too_short") and found.get("ctx", {}).get("min_length", 1) == 1:
         return "empty"
+    return _type_of_unknown(found) if kind == "extra_forbidden" else kind
+
+
+def _type_of_unknown(found: dict[str, Any]) -> str:
+    source, *path = found["loc"]
     is_misspelt = "similar" in found.get("ctx", {})
-    if kind == "extra_forbidden" and source == "query":
+    if source == "query":
         return "misspelt parameter" if is_misspelt else "unknown parameter"
-    is_of_task = source == "body" and path[:-1] in ([], ["operations", *path[1:2], "task"])
-    if kind == "extra_forbidden" and is_of_task and path[-1] in READ_ONLY:
-        return "read-only id" if path == ["id"] else "read-only field"
-    return "misspelt field" if kind == "extra_forbidden" and is_misspelt else kind
+    is_of_task = path[:-1] in ([], ["operations", *path[1:2], "task"])
+    if is_of_task and path[-1] == "id":
+        return "read-only id" if path == ["id"] else "read-only id in a batch"
+    if is_of_task and path[-1] in READ_ONLY:
+        return "read-only field"
+    return "misspelt field" if is_misspelt else "extra_forbidden"
 
 
 def _place(source: str, path: Sequence[str | int]) -> dict[str, str]:

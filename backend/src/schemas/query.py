@@ -33,8 +33,11 @@ from src.schemas.fields import (
     refuse_nul,
 )
 
+COMMA_SEPARATED: Final = frozenset({"priority", "sort", "tag"})
+"""The parameters that can have several values."""
+
 SORT_FIELDS: Final = ("created_at", "updated_at", "due", "priority", "title", "position")
-_INTEGER: Final = re.compile(r"-?\d{1,18}", re.ASCII)
+_INTEGER: Final = re.compile(r"-?\d{1,4000}", re.ASCII)  # Python reads 4,300
 _BEGINS_AS_INSTANT: Final = re.compile(r"\d{4}-\d\d-\d\dT", re.ASCII | re.IGNORECASE)
 # In a query, a plus sign means a space, so an offset that is not percent-encoded loses its sign.
 _LOST_PLUS: Final = re.compile(r"\d{4}-\d\d-\d\dT\S* \d\d(:?\d\d)?", re.ASCII | re.IGNORECASE)

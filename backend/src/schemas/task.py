@@ -191,7 +191,7 @@ class Neighbour(BaseModel):
     @model_validator(mode="after")
     def _has_one_neighbour(self) -> Self:
         if len(self.model_fields_set & {"after", "before"}) != 1:
-            raise broken_rule("one_neighbour", "must have either `after` or `before`")
+            raise broken_rule("one_neighbour", "must have exactly one of `after` and `before`")
         return self
 
     @property

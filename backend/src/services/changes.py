@@ -53,7 +53,9 @@ _EMPTY: Final = Token(0, 0)
 
 
 class Changes(NamedTuple):
-    """The next changes, in the order of their versions; `version` is that of the whole list."""
+    """The next changes, in the order of their versions; `version` is that of the client's copy
+    after it has applied them: if there are no more, that of the whole list.
+    """
 
     version: int
     changed: list[TaskRow]
@@ -94,7 +96,7 @@ def changes_of(rows: Sequence[Row[Any]], user_id: str, *, since: Token, limit: i
     has_more = len(rows) > limit
     reached = shown[-1].version if has_more else version
     return Changes(
-        version,
+        reached,
         [task_of(row) for row in shown if row.deleted_at is None],
         [tombstone_of(row) for row in shown if row.deleted_at is not None],
         encode_cursor(list(Token(first_version, reached)), user_id=user_id, query=TOKENS),

@@ -227,6 +227,31 @@ class TestSinceAToken:
         assert changed.status_code == 200
 
 
+    @pytest.mark.requirement("FR-079", "FR-021")
+    async def test_the_next_page_is_not_known_although_the_list_is_the_same(
+        self, client: httpx.AsyncClient, user: str
+    ) -> None:
+        """A client that polls sends its last token with its last tag."""
+        path = f"{tasks_of(user)}/changes"
+        created = [(await create(client, user))["id"] for _ in range(5)]
+        query, headers, found = {"limit": "2"}, dict[str, str](), list[str]()
+        statuses = []
+
+        for _ in range(4):
+            answer = await client.get(path, params=query, headers=headers)
+            again = await client.get(
+                path, params=query, headers={"If-None-Match": answer.headers["etag"]}
+            )
+            statuses.append((answer.status_code, again.status_code))
+            if answer.is_success:
+                found += [task["id"] for task in answer.json()["changed"]]
+                query["since"] = answer.json()["next"]
+            headers = {"If-None-Match": answer.headers["etag"]}
+
+        assert statuses == [(200, 304)] * 3 + [(304, 304)]
+        assert found == created
+
+
 @pytest.mark.requirement("FR-080")
 class TestAToken:
     async def test_of_another_user_is_refused(

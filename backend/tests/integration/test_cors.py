@@ -94,13 +94,14 @@ class TestAFriend:
         task = await create(open_client, user)
         answers = [
             await open_client.get("/no/such/route", headers=origin),
+            await open_client.get(tasks_of("alice%2Fbob"), headers=origin),
             await open_client.post(tasks_of(user), json={}, headers=origin),
             await open_client.put(tasks_of(user), json={}, headers=origin),
         ]
         monkeypatch.setattr("src.api.v1.tasks.task_response", None)
         answers += [await open_client.get(path_of(task), headers=origin)]
 
-        assert [answer.status_code for answer in answers] == [404, 422, 405, 500]
+        assert [answer.status_code for answer in answers] == [404, 404, 422, 405, 500]
         assert {answer.headers.get("access-control-allow-origin") for answer in answers} == {FRIEND}
 
     @pytest.mark.requirement("FR-039", "FR-022")

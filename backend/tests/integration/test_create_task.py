@@ -175,9 +175,9 @@ class TestCreateTask:
     ) -> None:
         task = await create(client, user)
         read_only = ("read_only", "is set by the server; leave it out")
-        choose = "; to choose the id, use PUT with If-None-Match: *"
+        choose = ", or, to create a task with your own id, use PUT with If-None-Match: *"
         refusals = {
-            "id": ("read_only", f"is set by the server{choose}"),
+            "id": ("read_only", f"{read_only[1]}{choose}"),
             **dict.fromkeys(READ_ONLY[1:], read_only),
             "colour": ("unknown", "unknown field"),
         }

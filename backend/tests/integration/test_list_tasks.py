@@ -123,6 +123,8 @@ class TestPages:
             ("1001", "too_large", "must be at most 1000"),
             ("", "wrong_type", "must be an integer"),
             ("ten", "wrong_type", "must be an integer"),
+            ("9" * 19, "too_large", "must be at most 1000"),
+            ("9" * 4000, "too_large", "must be at most 1000"),
             ("1.0", "wrong_type", "must be an integer"),
             ("1_0", "wrong_type", "must be an integer"),
             ("+1", "wrong_type", "must be an integer"),

@@ -256,10 +256,10 @@ class TestMoveTask:
     @pytest.mark.parametrize(
         ("body", "error"),
         [
-            ({}, ("", "one_neighbour", "must have either `after` or `before`")),
+            ({}, ("", "one_neighbour", "must have exactly one of `after` and `before`")),
             (
                 {"after": None, "before": None},
-                ("", "one_neighbour", "must have either `after` or `before`"),
+                ("", "one_neighbour", "must have exactly one of `after` and `before`"),
             ),
             ({"after": None, "to": 3}, ("/to", "unknown", "unknown field")),
             (

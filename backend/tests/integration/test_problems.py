@@ -451,23 +451,72 @@ class TestViolations:
     async def test_a_misspelt_parameter_is_named_with_the_one_that_was_meant(
         self, client: httpx.AsyncClient, user: str
     ) -> None:
-        answer = await client.get(f"{tasks_of(user)}?dueBefore=2026-12-01&isCompleted=true&page=2")
+        meant = {
+            "dueBefore": "due_before",
+            "isCompleted": "is_completed",
+            "TZ": "tz",
+            "tags": "tag",
+            "page": None,
+            "updated_before": None,  # there is none, and `created_before` is something else
+            "created": None,  # before or after
+        }
+
+        answer = await client.get(tasks_of(user), params=dict.fromkeys(meant, "1"))
 
         assert answer.json()["errors"] == [
-            unknown("due_before", parameter="dueBefore"),
-            unknown("is_completed", parameter="isCompleted"),
-            unknown(parameter="page"),
+            unknown(similar, parameter=name) for name, similar in meant.items()
         ]
 
     @pytest.mark.requirement("FR-161")
-    async def test_a_field_of_another_operation_is_not_suggested(
+    @pytest.mark.parametrize(
+        ("operation", "name", "similar"),
+        [
+            ({"op": "create", "task": {"title": "x"}}, "title", "task.title"),
+            ({"op": "create", "task": {"title": "x"}}, "prio", "task.priority"),
+            ({"op": "create", "task": {"title": "x"}}, "if_version", None),
+            ({"op": "update", "changes": {}, "id": NO_TASK}, "priority", "changes.priority"),
+            ({"op": "update", "changes": {}, "id": NO_TASK}, "task", None),
+            ({"op": "update", "changes": {}, "id": NO_TASK}, "version", "if_version"),
+            ({"op": "delete", "id": NO_TASK}, "title", None),
+        ],
+    )
+    async def test_a_field_is_named_where_its_operation_has_it(
+        self,
+        client: httpx.AsyncClient,
+        user: str,
+        operation: dict[str, Any],
+        name: str,
+        similar: str | None,
+    ) -> None:
+        body = {"operations": [{**operation, name: 1}]}
+
+        answer = await client.post(f"{tasks_of(user)}/batch", json=body)
+
+        assert answer.json()["errors"] == [unknown(similar, pointer=f"/operations/0/{name}")]
+
+    @pytest.mark.requirement("FR-161")
+    async def test_what_surrounds_operations_has_no_field_of_theirs(
         self, client: httpx.AsyncClient, user: str
     ) -> None:
-        task = await create(client, user)
+        body = {"op": "create", "task": {"title": "x"}, "opera": 1}
 
-        answer = await client.patch(f"{path_of(task)}/complete", json={"titel": "x"})
+        answer = await client.post(f"{tasks_of(user)}/batch", json=body)
 
-        assert unknown(pointer="/titel") in answer.json()["errors"]
+        assert answer.json()["errors"] == [
+            required("/operations"),
+            unknown(pointer="/op"),
+            unknown(pointer="/task"),
+            unknown("operations", pointer="/opera"),
+        ]
+
+    @pytest.mark.requirement("FR-161")
+    @pytest.mark.parametrize("name", ["status", "state", "task", "pr", "name", "due", "_title_of_"])
+    async def test_a_name_that_means_something_else_gets_no_advice(
+        self, client: httpx.AsyncClient, user: str, name: str
+    ) -> None:
+        answer = await client.post(tasks_of(user), json={"title": "x", name: 1})
+
+        assert answer.json()["errors"] == [unknown(pointer=f"/{name}")]
 
     @pytest.mark.requirement("FR-023")
     async def test_twenty_are_enough(self, client: httpx.AsyncClient, user: str) -> None:

@@ -47,7 +47,7 @@ class TestReadOnlyFields:
 
         advice = "leave it out"
         if name == "id":
-            advice = "to choose the id, use PUT with If-None-Match: *"
+            advice += ", or, to create a task with your own id, use PUT with If-None-Match: *"
         assert answer.status_code == 422
         assert answer.json()["errors"] == [
             {
