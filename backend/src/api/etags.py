@@ -97,8 +97,8 @@ IfNoneMatch = Annotated[
     WithJsonSchema(_SCHEMA),
     Header(
         alias="If-None-Match",
-        description="The `ETag` of the copy you have. If it is still current, you get 304"
-        " without a body.",
+        description="The `ETag` of the copy you have from the same URL. If it is still current, you"
+        " get 304 without a body.",
     ),
 ]
 

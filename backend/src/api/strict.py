@@ -12,6 +12,7 @@ An unknown name gets the known one that was probably meant.
 """
 
 import json
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Callable, Container, Coroutine
 from functools import partial
@@ -128,6 +129,8 @@ def parse_json(text: bytes) -> Any:  # noqa: ANN401 — JSON can be anything
     Raises:
         NotStrictJSONError: it is not JSON, has a name twice, is too deep, or has too long a number.
     """
+    if text.startswith(BOM_UTF8):
+        raise NotStrictJSONError("The body begins with a byte order mark. Leave it out.")
     try:
         decoded = text.decode()
         parsed = json.loads(decoded, object_pairs_hook=_object, parse_constant=_refuse)

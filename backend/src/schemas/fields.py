@@ -213,7 +213,7 @@ Tags = Annotated[
     Field(
         description=f"At most {limits.TAGS_MAX_COUNT} tags of 1 to {limits.TAG_MAX_LENGTH}"
         " characters (code points) each. Surrounding white space is trimmed, duplicates are"
-        " dropped, and the order is kept.",
+        " dropped, and the order is kept. Tags are compared exactly: `Work` is not `work`.",
         examples=[["shopping"]],
     ),
 ]

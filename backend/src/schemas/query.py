@@ -252,7 +252,8 @@ class TaskListQuery(TaskSummaryQuery):
         AllTags | None,
         Field(
             description="Tasks with all of these tags, separated by commas; at most"
-            f" {limits.TAGS_MAX_COUNT}. Tags that contain a comma cannot be used here.",
+            f" {limits.TAGS_MAX_COUNT}. Tags are compared exactly: `Work` is not `work`. Tags that"
+            " contain a comma cannot be used here.",
             examples=["shopping,home"],
         ),
     ] = None
@@ -332,9 +333,14 @@ class TaskListQuery(TaskSummaryQuery):
     def identity(self) -> str:
         """What a cursor is bound to: everything that decides which tasks come in which order.
 
-        Filters that are not set are left out, so cursors stay valid when a filter is added.
+        Filters that are not set are left out, so cursors stay valid when a filter is added. The
+        order of tags and of priorities does not matter.
         """
-        values = {name: value for name, value in self if value is not None and name not in _PAGING}
+        values = {
+            name: sorted(value) if isinstance(value, list) else value
+            for name, value in self
+            if value is not None and name not in _PAGING
+        }
         return orjson.dumps(values).decode()
 
     @property

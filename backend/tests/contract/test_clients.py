@@ -308,6 +308,44 @@ await client.update(task, (seen) => ({{ description: seen.description + "!", ...
         assert httpx.get(server_url + mine.headers["location"]).json()["description"] == "x!"
 
     @pytest.mark.requirement("FR-060")
+    def test_takes_instants_for_the_same_exactly_if_they_are(
+        self, language: str, tmp_path: Path
+    ) -> None:
+        kept = "2026-12-01T08:00:00.000000Z"
+        same = [
+            (None, None),
+            (kept, kept),
+            ("2026-12-01T10:00:00+02", kept),
+            ("2026-12-01T02:30-0530", kept),
+            ("2026-12-01t08:00z", kept),
+            ("2026-12-01T08:00:00.5Z", "2026-12-01T08:00:00.500000Z"),
+            ("2026-12-01T10:00:00.123456789+02:00", "2026-12-01T08:00:00.123456Z"),
+        ]
+        different = [
+            (None, kept),
+            ("2026-12-01T10:00:00+02", None),
+            ("2026-12-01T08:00:00+02", kept),
+            ("2026-12-01T08:00:00.123456Z", "2026-12-01T08:00:00.123999Z"),
+        ]
+        pairs = json.dumps(same + different)
+        use = {
+            "python": f"""
+import json
+pairs = json.loads({pairs!r})
+print(json.dumps([is_done({{"due_at": sent}}, {{"due_at": now}}) for sent, now in pairs]))
+""",
+            "typescript": f"""
+const pairs: any[] = {pairs};
+const found = pairs.map(([sent, now]) => isDone({{ due_at: sent }}, {{ due_at: now }} as any));
+console.log(JSON.stringify(found));
+""",
+        }[language]
+
+        found = json.loads(run(language, tmp_path, "http://127.0.0.1", "alice", use))
+
+        assert found == [True] * len(same) + [False] * len(different)
+
+    @pytest.mark.requirement("FR-060")
     @pytest.mark.parametrize(
         ("wait", "pause"), [("", 1), (" 7", 7), (" Thu, 24 Dec 2026 18:00:00 GMT", 1)]
     )

@@ -226,7 +226,6 @@ class TestSinceAToken:
         assert (unchanged.status_code, unchanged.headers["etag"]) == (304, first.headers["etag"])
         assert changed.status_code == 200
 
-
     @pytest.mark.requirement("FR-079", "FR-021")
     async def test_the_next_page_is_not_known_although_the_list_is_the_same(
         self, client: httpx.AsyncClient, user: str

@@ -54,6 +54,18 @@ class TestAnIdOfTheClient:
         }
         assert (await client.get(path)).json() == task
 
+    @pytest.mark.requirement("FR-055")
+    async def test_is_lower_case_in_the_path_of_the_task(
+        self, client: httpx.AsyncClient, user: str
+    ) -> None:
+        path = f"{tasks_of(user)}/{uuid4()}"
+
+        answer = await client.put(
+            f"{tasks_of(user)}/{path[-36:].upper()}", json=REPLACEMENT, headers=NEW
+        )
+
+        assert answer.headers["location"] == path == path_of(answer.json())
+
     @pytest.mark.requirement("FR-055", "FR-013")
     async def test_may_be_one_that_another_user_has_too(
         self, client: httpx.AsyncClient, user: str, other_user: str

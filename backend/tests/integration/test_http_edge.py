@@ -134,6 +134,22 @@ class TestHeaders:
         assert UUID(answer.document["id"]).version == 7, "its id is not derived from a key"
 
 
+@pytest.mark.requirement("FR-014", "FR-021")
+def test_what_a_url_cannot_have_is_encoded_in_the_paths_of_an_answer(
+    url: str, task: dict[str, Any]
+) -> None:
+    path = f"/api/v1/auth0|{task['user_id']}:a@b+c~d/tasks"
+    headers = "Host: <host>\r\nContent-Type: application/json\r\nContent-Length: 14\r\n"
+    create = f'POST {path} HTTP/1.1\r\n{headers}\r\n{{"title": "x"}}'
+    listed = f"GET {path}?limit=1 HTTP/1.1\r\nHost: <host>\r\n\r\n"
+
+    first, _, page = send(url, task, create + create + listed, count=3)
+
+    encoded = path.replace("|", "%7C")
+    assert first.headers["location"] == f"{encoded}/{first.document['id']}"
+    assert page.headers["link"].startswith(f"<{encoded}?limit=1&cursor=")
+
+
 @pytest.mark.anyio
 @pytest.mark.requirement("FR-062", "FR-076")
 class TestHostNames:

@@ -39,6 +39,7 @@ WHY_NOT_JSON: Final = re.compile(
     r"The body is not (valid JSON at line \d+ column|UTF-8 at byte) \d+\."
     r"|The body is nested more than 100 levels deep\.|A number in the body has too many digits\."
     r"|-?(NaN|Infinity) is not JSON\."
+    r"|The body begins with a byte order mark\. Leave it out\."
 )
 
 

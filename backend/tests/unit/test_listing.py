@@ -35,6 +35,14 @@ class TestFilters:
 
         assert query.identity == '{"tz":"UTC","sort":"-created_at","q":"milk"}'
 
+    def test_with_several_values_have_the_same_cursors_in_any_order(self) -> None:
+        one, other = (
+            TaskListQuery.model_validate({"tag": [tags], "priority": [priorities]}).identity
+            for tags, priorities in (("a,b", "high,low"), ("b,a", "low,high"))
+        )
+
+        assert one == other
+
     @pytest.mark.parametrize("name", sorted(set(FIELDS) - NO_FILTERS))
     def test_have_one_condition_for_every_value_of_their_field(self, name: str) -> None:
         chosen = [

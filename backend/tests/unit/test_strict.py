@@ -51,6 +51,11 @@ def test_brackets_in_texts_do_not_count() -> None:
     assert parse_json(text.encode()) == {"title": '[{"\\' * 1_000}
 
 
+def test_a_byte_order_mark_is_named() -> None:
+    with pytest.raises(NotStrictJSONError, match="begins with a byte order mark"):
+        parse_json('{"title": "x"}'.encode("utf-8-sig"))
+
+
 @pytest.mark.parametrize(
     "text",
     ['"\\' * 100_000, '["\\"' + '[\\"' * 80_000, "]" * 200_000, "[" * 200_000, '"[' * 100_000],

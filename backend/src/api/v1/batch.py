@@ -43,7 +43,8 @@ async def apply_batch(session: SessionDep, user_id: UserId, batch: TaskBatch) ->
     If any operation fails, nothing is changed, and `errors` names every operation that failed, with
     the code and status that it would have had on its own.
 
-    You can safely send a batch again if every `create` has an `id`. Except for `delete`, an
+    You can safely send a batch again if every `create` has an `id`, and no task is both created and
+    deleted. Except for `delete`, an
     operation with `if_version` that was carried out before then fails with 412, and `current` shows
     the result. `Idempotency-Key` is not supported.
     """

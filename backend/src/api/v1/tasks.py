@@ -1,7 +1,7 @@
 """The routes of a user's tasks: parse, call, answer."""
 
 from typing import Annotated, Final
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Body, Query, Request, Response
 from pydantic import WithJsonSchema
@@ -144,8 +144,8 @@ async def update_task(
 ) -> Response:
     """Change some fields with a JSON merge patch (RFC 7396).
 
-    Absent fields stay as they are; null clears a field. An empty patch changes nothing, not even
-    the version.
+    Absent fields stay as they are; null clears `description`, `due_date` or `due_at`. An empty
+    patch changes nothing, not even the version.
     """
     updated = await todo_service.update_task(session, user_id, task_id, changes, if_match=if_match)
     return task_response(updated)
@@ -213,7 +213,8 @@ async def replace_task(
         must_exist="if-match" in request.headers,
     )
     if is_new:
-        return created_response(replaced, _path(request), is_new=True)
+        collection, _, _ = _path(request).rpartition("/")
+        return created_response(replaced, f"{collection}/{replaced.id}", is_new=True)
     return task_response(replaced)
 
 
@@ -294,9 +295,9 @@ async def list_changes(
 
 
 def _path(request: Request) -> str:
-    """Give the path as the client wrote it, percent-encoded."""
+    """Give the path as the client wrote it, with what a URL cannot have percent-encoded."""
     path: bytes = request.scope["raw_path"]
-    return path.decode("ascii")
+    return quote(path, safe="/%:@+")
 
 
 def _next_url(request: Request, cursor: str | None) -> str:
