@@ -7,6 +7,7 @@ from statistics import median
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Executable, func, select, text
+from sqlalchemy.exc import DBAPIError
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from src import revisions
@@ -77,6 +78,8 @@ async def _schema(session: AsyncSession) -> Finding:
         await revisions.check(session)
     except DatabaseUnavailable as error:
         return Finding(Verdict.FAILED, "schema", str(error))
+    except DBAPIError as error:
+        return Finding(Verdict.FAILED, "schema", str(error.orig))
     return Finding(Verdict.OK, "schema", "has what this version needs, and the role may use it")
 
 
@@ -89,8 +92,8 @@ async def _time_limits(session: AsyncSession) -> Finding:
         )
         advice = f"the role has no {' and no '.join(missing)}; run as this role: {remedy}"
         return Finding(Verdict.WARNING, "time limits", advice)
-    told = ", ".join(f"{name} {limit}" for name, limit in zip(TIME_LIMITS, limits, strict=True))
-    return Finding(Verdict.OK, "time limits", told)
+    found = (f"{name} {limit}" for name, limit in zip(TIME_LIMITS, limits, strict=True))
+    return Finding(Verdict.OK, "time limits", ", ".join(found))
 
 
 def _durability(synchronous_commit: str) -> Finding:
@@ -106,10 +109,11 @@ async def _distance(session: AsyncSession) -> Finding:
         started = time.perf_counter()
         await _one_row(session, _PING)
         times.append((time.perf_counter() - started) * 1000)
-    told = f"{median(times):.1f} ms"
+    measured = f"{median(times):.1f} ms"
     if median(times) > _FAR:
         advice = (
-            f"{told}: each request takes at least that long; run the server closer to the database"
+            f"{measured}: each request takes at least that long; run the server closer to the"
+            " database"
         )
         return Finding(Verdict.WARNING, "round trip", advice)
-    return Finding(Verdict.OK, "round trip", told)
+    return Finding(Verdict.OK, "round trip", measured)

@@ -270,7 +270,7 @@ def listeners(settings: Settings) -> Iterator[list[socket]]:
         try:
             taken = _listen(settings.host, settings.port, cleanup)
         except UnicodeError:
-            give_up(f"HOST: {settings.host!r} is no host name; {_OUR_HOST}")
+            give_up(f"HOST: {settings.host!r} is not a host name; {_OUR_HOST}")
         except OSError as error:
             reason, *_ = str(error.strerror).split(" (")
             is_foreign = isinstance(error, gaierror) or error.errno in _NO_SUCH_ADDRESS

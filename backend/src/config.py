@@ -45,7 +45,7 @@ class EnvironmentSettings(BaseSettings):
     def __init__(self, **values: Any) -> None:  # noqa: ANN401 — as in the base class
         file = values.get("_env_file", self.model_config["env_file"])
         if file is not None:
-            env_file.check(file, [name.upper() for name in type(self).model_fields])
+            env_file.check(Path(file), [name.upper() for name in type(self).model_fields])
         super().__init__(**values)
 
 
@@ -159,9 +159,9 @@ def _check_connection_string(text: str) -> None:
         )
     # libpq would look for these mistakes only when it connects, and quote parts of the password.
     if "@" in str(parts.get("host", "")):
-        raise ValueError("must write an @ in the password as %40")
+        raise ValueError("write an @ in the password as %40")
     if _AT_SIGN_IN_PATH.match(text):
-        raise ValueError("must write a / in the password as %2F, and an @ after the host as %40")
+        raise ValueError("write a / in the password as %2F, and an @ after the host as %40")
     hosts = str(parts.get("host") or parts.get("hostaddr", "")).split(",")
     ports = str(parts.get("port", "")).split(",")
     if not all(map(_is_port, ports)):

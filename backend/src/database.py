@@ -45,7 +45,7 @@ STATEMENT_TIMEOUT: Final = 6.0
 server's own `statement_timeout` is shorter: this one is for a server or a network that hangs."""
 
 MAX_ATTEMPTS: Final = 3
-"""How often a statement is sent at most."""
+"""The maximum number of times a statement is sent."""
 
 RETRY_WINDOW: Final = 3.0
 """Seconds after which no further attempt begins: the client is waiting."""
@@ -65,7 +65,7 @@ TIME_LIMITS: Final = {
     "lock_timeout": "3s",
     "idle_in_transaction_session_timeout": "10s",
 }
-"""What a connection gets whose role has no limits. The first migration gives its own role these."""
+"""The limits of a connection whose role has none. The first migration sets them for its role."""
 
 _PREPARE_THRESHOLD: Final = 5  # psycopg's default: prepare a statement when it runs the sixth time
 
@@ -79,8 +79,10 @@ _NOT_EXECUTED: Final = frozenset(
         "25006",  # read_only_sql_transaction: another connection may lead to the new primary
     }
 )
-_UNKNOWN: Final = "40003"  # statement_completion_unknown: of databases that are several servers
-_LACKING: Final = frozenset(
+_UNKNOWN: Final = (
+    "40003"  # statement_completion_unknown: from databases that consist of several servers
+)
+_MISSING: Final = frozenset(
     {
         "42P01",  # undefined_table
         "42703",  # undefined_column
@@ -363,8 +365,8 @@ def _warn_of_lost_changes() -> None:
 def _note_missing_limit(role: str, name: str) -> None:
     """Log it once."""
     log.warning(
-        "the role %s has no %s, so a statement that is given up may still be executed later; run as"
-        " this role: ALTER ROLE CURRENT_USER SET %s = '%s'",
+        "the role %s has no %s, so a statement that was given up may still be executed later; run"
+        " as this role: ALTER ROLE CURRENT_USER SET %s = '%s'",
         role,
         name,
         name,
@@ -431,7 +433,7 @@ async def run(
                     raise OutcomeUnknown(_reason(error)) from error
                 if _is_unavailable(error):
                     raise DatabaseUnavailable(_reason(error)) from error
-                if _sqlstate(error) in _LACKING:
+                if _sqlstate(error) in _MISSING:
                     advice = "run `migrate`, or grant the role its privileges"
                     raise DatabaseUnavailable(f"{_reason(error)}: {advice}") from error
                 raise

@@ -32,22 +32,20 @@ class RequestIdFilter(logging.Filter):
 
 
 class RepetitionFilter(logging.Filter):
-    """Lets a repeated message pass every ten seconds: an outage is logged, but not for each
-    request.
-    """
+    """Lets each message pass every ten seconds: an outage is logged, but not for each request."""
 
     PAUSE: ClassVar = 10  # s
 
     def __init__(self) -> None:
         super().__init__()
-        self._message = ""
-        self._logged_at = 0.0
+        self._logged_at: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        message = record.getMessage()
-        if message == self._message and record.created < self._logged_at + self.PAUSE:
+        message, now = record.getMessage(), record.created
+        recent = {text: at for text, at in self._logged_at.items() if now < at + self.PAUSE}
+        if message in recent:
             return False
-        self._message, self._logged_at = message, record.created
+        self._logged_at = recent | {message: now}
         return True
 
 

@@ -1,4 +1,4 @@
-"""What the server measures, in the form of Prometheus.
+"""What the server measures, in Prometheus's format.
 
 With several workers, each process writes to files that all of them read: the multiprocess mode of
 prometheus_client, which is on if the environment has `PROMETHEUS_MULTIPROC_DIR` when it is

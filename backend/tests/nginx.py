@@ -83,8 +83,8 @@ def nginx(
     text = text.replace("127.0.0.1:8000", httpx.URL(api).netloc.decode())
     text = text.replace("127.0.0.1:8080", f"127.0.0.1:{port}")
     if is_impatient:
-        text, replaced = re.subn(r"((?:client_\w+|send)_timeout) \d\ds;", r"\1 1s;", text)
-        assert replaced == 3
+        text, replaced = re.subn(r"((?:client_\w+|keepalive|send)_timeout) \d\ds;", r"\1 1s;", text)
+        assert replaced == 5
     if prefix:
         text = text.replace("location / {", f"location {prefix}/ {{")
         text = text.replace("proxy_pass http://task_api;", "proxy_pass http://task_api/;")

@@ -8,7 +8,7 @@
   it has a name twice. Otherwise the answer is 400, 413 or 415.
 
 All violations of this kind are reported together; those of the values come after they are fixed.
-An unknown name gets the known one that was probably meant.
+For an unknown name, the error suggests the one that was probably meant.
 """
 
 import json

@@ -65,8 +65,8 @@ VIOLATIONS: Final = {
     ),
     POSITION_PATTERN: (
         "invalid_format",
-        f"must be {POSITION_WHOLE_DIGITS} digits, which a point and 1 to {POSITION_DECIMALS} digits"
-        " may follow; the last of these must not be 0",
+        f"must be {POSITION_WHOLE_DIGITS} digits, optionally followed by a point and 1 to"
+        f" {POSITION_DECIMALS} digits, the last of which is not 0",
     ),
     "literal_error": ("not_allowed", "must be one of {expected}"),
     "enum": ("not_allowed", "must be one of {expected}"),

@@ -355,7 +355,7 @@ def _rows(name: str, columns: Iterable[Column[Any]]) -> TableValuedAlias:
     given = cast(bindparam(name, type_=Text()), JSON)
     return (
         func.json_to_recordset(given)
-        .table_valued(*(column(of.name, of.type) for of in columns), name=name)
+        .table_valued(*(column(each.name, each.type) for each in columns), name=name)
         .render_derived(with_types=True)
     )
 
@@ -382,8 +382,8 @@ def _write_batch() -> Select[Any]:
         .returning(task_lists.c.user_id, task_lists.c.version)
         .cte("change")
     )
-    written = _rows("written", [of for of in tasks.c if of.name != "user_id"])
-    deleted = _rows("deleted", [of for of in task_tombstones.c if of.name != "user_id"])
+    written = _rows("written", [each for each in tasks.c if each.name != "user_id"])
+    deleted = _rows("deleted", [each for each in task_tombstones.c if each.name != "user_id"])
     parts = [
         _upsert(tasks, written, change),
         delete(tasks).where(
@@ -400,7 +400,7 @@ def _write_batch() -> Select[Any]:
 
 
 def _upsert(table: Table, rows: FromClause, change: CTE) -> Insert:
-    names = [of.name for of in rows.c]
+    names = [each.name for each in rows.c]
     insertion = upsert(table).from_select(
         ["user_id", *names],
         select(USER, *rows.c).select_from(change.join(rows, true())),

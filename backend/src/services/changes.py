@@ -83,7 +83,7 @@ def read_token(token: str, user_id: str) -> Token:
 
 
 def changes_of(rows: Sequence[Row[Any]], user_id: str, *, since: Token, limit: int) -> Changes:
-    """Make the answer of the rows of the statement: at least one; if there are more, one more.
+    """Build the response from the rows: at least one, and one more than `limit` if there are more.
 
     Raises:
         ListRestarted: the client has seen another list, or versions that this one does not have.

@@ -247,7 +247,7 @@ async def move_task(
     *,
     if_match: frozenset[int] | None = None,
 ) -> TaskRow:
-    """Move the task to another place in the user's order. If it is there, nothing is written.
+    """Move the task to another place in the user's order, unless it is already there.
 
     If the list changes while the statement waits, or there is no room at the place, the task is
     moved in a transaction that holds the list's lock.

@@ -89,6 +89,17 @@ async def test_a_pooler_is_noticed_and_so_are_limits_that_the_role_lacks(
         assert f"ALTER ROLE CURRENT_USER SET {name} = '{limit}';" in text
 
 
+async def test_an_error_that_nobody_expects_is_a_finding_too(database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute("INSERT INTO task_api_version VALUES ('0001')")
+
+    findings = await found(database_url)
+
+    assert are_fine(findings) == {*FINE} - {"schema"}
+    assert findings["schema"].verdict is Verdict.FAILED
+    assert findings["schema"].text.startswith("more than one row returned by a subquery")
+
+
 async def test_a_database_that_is_far_away_is_a_warning(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -172,7 +172,7 @@ def is_unavailable(answer: httpx.Response) -> bool:
 class TestSessions:
     @pytest.mark.requirement("FR-031")
     async def test_none_leaks_whatever_the_answer(self, database_url: str, user: str) -> None:
-        async with serving(database_url, db_pool_size=2) as (app, client):
+        async with serving(database_url, db_pool_size=2, db_pool_timeout=30) as (app, client):
             await is_at_rest(app)
             task = await create(client, user)
             answers = []
@@ -224,7 +224,7 @@ class TestSessions:
     async def test_none_leaks_if_the_request_is_cancelled_in_the_queue(
         self, database_url: str, administrator: Administrator, user: str
     ) -> None:
-        async with serving(database_url, db_pool_size=1) as (app, client):
+        async with serving(database_url, db_pool_size=1, db_pool_timeout=30) as (app, client):
             await is_at_rest(app)
             stop_clock(database_url, user)
             task = await create(client, user)
@@ -332,7 +332,7 @@ class TestAPreparedPlan:
         self, database_url: str, user: str
     ) -> None:
         """It has overtaken those of all connections: another one is no cure by itself."""
-        async with serving(database_url, db_pool_size=8) as (_, client):
+        async with serving(database_url, db_pool_size=8, db_pool_timeout=30) as (_, client):
             path = path_of(await create(client, user))
 
             async def statuses() -> set[int]:
@@ -486,7 +486,7 @@ class TestADatabaseThatIsReadOnlyForAWhile:
     async def test_is_written_to_at_once_afterwards(
         self, database_url: str, administrator: Administrator, user: str
     ) -> None:
-        async with serving(database_url) as (app, client):
+        async with serving(database_url, db_pool_timeout=30) as (app, client):
             task = await create(client, user)
             administrator.limits("default_transaction_read_only", "on")
             await administrator.terminates_all_connections()
@@ -731,7 +731,7 @@ class TestAFullPool:
         self, database_url: str, administrator: Administrator, user: str
     ) -> None:
         settings = {"db_pool_size": 1, "db_pool_max_waiting": 3, "db_user_share": 1}
-        async with serving(database_url, **settings) as (app, client):
+        async with serving(database_url, db_pool_timeout=30, **settings) as (app, client):
             await is_at_rest(app)
             task = await create(client, user)
             administrator.locks_the_list_of(user)
@@ -752,7 +752,7 @@ class TestAFullPool:
     async def test_serves_in_the_order_of_arrival(
         self, database_url: str, administrator: Administrator, user: str
     ) -> None:
-        async with serving(database_url, db_pool_size=1) as (app, client):
+        async with serving(database_url, db_pool_size=1, db_pool_timeout=30) as (app, client):
             await is_at_rest(app)
             await create(client, user)
             administrator.locks_the_list_of(user)
@@ -812,7 +812,7 @@ class TestOneUserWithManySlowRequests:
 async def test_the_app_leaves_no_connection_behind_when_it_stops(
     database_url: str, administrator: Administrator
 ) -> None:
-    async with serving(database_url) as (_, client):
+    async with serving(database_url, db_pool_timeout=30) as (_, client):
         await asyncio.gather(*(create(client, f"user-{uuid4()}") for _ in range(20)))
 
     await until(lambda: administrator.sees() == (0, 0))

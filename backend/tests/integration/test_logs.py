@@ -398,7 +398,7 @@ async def test_an_outage_is_logged_with_its_reason_but_not_for_every_request(
 
 
 @pytest.mark.requirement("FR-038", "FR-077")
-def test_a_message_that_is_repeated_is_logged_every_ten_seconds() -> None:
+def test_each_message_is_logged_every_ten_seconds() -> None:
     repetition = RepetitionFilter()
 
     def is_logged(message: str, at: float) -> bool:
@@ -408,4 +408,8 @@ def test_a_message_that_is_repeated_is_logged_every_ten_seconds() -> None:
     assert not is_logged("down", 109.9)
     assert is_logged("down", 110)
     assert is_logged("full", 110.1)
-    assert is_logged("down", 110.2)
+    assert not is_logged("down", 110.2)
+    assert not is_logged("full", 110.3)
+    assert is_logged("down", 120)
+    assert not is_logged("full", 120)
+    assert is_logged("full", 120.1)

@@ -88,7 +88,8 @@ async def live(client: httpx.AsyncClient, user: str) -> int:
 async def test_every_answer_is_the_clients_own(pgbouncer: Pooler, shared_database_url: str) -> None:
     url = pgbouncer.url_of(shared_database_url)
     # Two apps, as two server processes: their connections share those of the pooler.
-    async with serving(url) as (_, one), serving(url) as (_, other):
+    patient = {"db_pool_timeout": 30}
+    async with serving(url, **patient) as (_, one), serving(url, **patient) as (_, other):
         answers = await asyncio.gather(
             *(live(client, f"user-{uuid4()}") for client in (one, other) for _ in range(8))
         )

@@ -153,7 +153,7 @@ class TestAServingRole:
         grant(GRANTS)
         with pooler(role_url, tmp_path, server_connections=1) as pgbouncer:
             url = pgbouncer.url_of(role_url)
-            async with serving(url) as (_, client):
+            async with serving(url, db_pool_timeout=30) as (_, client):
                 answers = await asyncio.gather(*(client.get("/health/ready") for _ in range(8)))
                 assert {answer.status_code for answer in answers} == {200}
             lines = capsys.readouterr().err.splitlines()

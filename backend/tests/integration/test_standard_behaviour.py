@@ -52,7 +52,7 @@ async def session(database: Database) -> AsyncIterator[AsyncSession]:
 @pytest.fixture
 async def opened(shared_database_url: str) -> AsyncIterator[tuple[FastAPI, httpx.AsyncClient]]:
     """An app of the test's own, with two connections."""
-    async with serving(shared_database_url, db_pool_size=2) as opened:
+    async with serving(shared_database_url, db_pool_size=2, db_pool_timeout=30) as opened:
         yield opened
 
 
