@@ -12,7 +12,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from src import revisions
 from src.config import Settings
-from src.database import TIME_LIMITS, Effect, create_database, run
+from src.database import TIME_LIMITS, Database, Effect, run
 from src.exceptions import DatabaseUnavailable
 
 _ROUND_TRIPS: Final = 7
@@ -44,9 +44,8 @@ class Finding(NamedTuple):
 
 async def check(settings: Settings) -> AsyncIterator[Finding]:
     """Check the database of these settings. Ends early if it cannot be used."""
-    database = create_database(settings)
     try:
-        async with database.session() as session:
+        async with Database(settings) as database, database.session() as session:
             version, encoding, backend_pid, durability = await _one_row(session, _SERVER)
             yield Finding(Verdict.OK, "database", f"PostgreSQL {version}, encoding {encoding}")
             yield await _pooler(session, backend_pid)
@@ -56,8 +55,6 @@ async def check(settings: Settings) -> AsyncIterator[Finding]:
             yield await _distance(session)
     except DatabaseUnavailable as error:
         yield Finding(Verdict.FAILED, "database", f"{error}; check DATABASE_URL")
-    finally:
-        await database.engine.dispose()
 
 
 async def _one_row(session: AsyncSession, statement: Executable) -> Sequence[Any]:

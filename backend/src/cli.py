@@ -40,7 +40,7 @@ from src import __version__, checks, logs, metrics, revisions, seed
 from src.api.violations import VIOLATIONS
 from src.checks import Finding, Verdict
 from src.config import Settings, connection_failure, set_for_workers
-from src.database import create_database, transaction
+from src.database import Database, transaction
 from src.env_file import EnvFileError
 from src.exceptions import DatabaseUnavailable
 from src.models.limits import USER_ID_PATTERN
@@ -139,17 +139,13 @@ async def plant(settings: Settings, user: str, count: int, *, force: bool) -> No
     console = Console(stderr=True)
     columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn())
     progress = Progress(*columns, console=console, disable=not console.is_terminal)
-    database = create_database(settings)
-    try:
-        async with database.session() as session:
-            if not force and await seed.has_tasks(session, user):
-                give_up(f"{user} has tasks already; add --force to create more")
-            with progress:
-                bar = progress.add_task("tasks", total=count)
-                async for created in seed.seed(session, user, count):
-                    progress.advance(bar, created)
-    finally:
-        await database.engine.dispose()
+    async with Database(settings) as database, database.session() as session:
+        if not force and await seed.has_tasks(session, user):
+            give_up(f"{user} has tasks already; add --force to create more")
+        with progress:
+            bar = progress.add_task("tasks", total=count)
+            async for created in seed.seed(session, user, count):
+                progress.advance(bar, created)
     print(f"{count} tasks created for {user}")
 
 
@@ -165,16 +161,12 @@ def restored_command() -> None:
 
 
 async def restart_lists(settings: Settings) -> int:
-    """Let every list start again at the present time; give their number."""
-    database = create_database(settings)
-    try:
-        async with database.session() as session, transaction(session):
-            # One statement for all users may take longer than any request should.
-            await session.exec(select(func.set_config("statement_timeout", "0", True)))  # noqa: FBT003 — is_local
-            unhurried = RESTART_LISTS.execution_options(timeout=_RESTART_TIMEOUT)
-            restarted = await session.exec(unhurried)
-    finally:
-        await database.engine.dispose()
+    """Let every list start again at the present time; return their number."""
+    async with Database(settings) as database, database.session() as session, transaction(session):
+        # One statement for all users may take longer than any request should.
+        await session.exec(select(func.set_config("statement_timeout", "0", True)))  # noqa: FBT003 — is_local
+        unhurried = RESTART_LISTS.execution_options(timeout=_RESTART_TIMEOUT)
+        restarted = await session.exec(unhurried)
     return int(restarted.rowcount)
 
 

@@ -9,15 +9,15 @@ import logging
 import random
 import select
 from asyncio import get_running_loop
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from enum import Enum, auto
-from functools import cache
+from functools import cache, partial
 from os import dup
 from socket import SHUT_RDWR, socket
 from time import monotonic
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, Self, cast
 from weakref import WeakKeyDictionary
 
 import psycopg
@@ -191,37 +191,29 @@ class Session(AsyncSession):
 
 
 class Database:
-    """One database: the engine, and the sessions on it.
+    """The database of these settings: the engine, and the sessions on it.
 
-    A session holds one of `pool_size` permits from its start to its end, so the pool always has a
-    connection for it. One user gets at most the `user_share` of them. `prepare_statements` is
-    "always", "never", or "auto": unless there is a connection pooler in between.
+    It opens no connection before it needs one. A session holds one of `db_pool_size` permits from
+    its start to its end, so the pool always has a connection for it.
 
     The engine is in autocommit, too: `engine.begin()` is no transaction, and what `set_config` sets
     for the session stays on the connection. In `transaction(session)`, use `set_config(…, true)`.
     """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        pool_size: int,
-        max_waiting: int,
-        timeout: float,
-        connect_timeout: int,
-        prepare_statements: str,
-        user_share: float = 1,
-    ) -> None:
-        metrics.POOL_SIZE.set(pool_size)
+    def __init__(self, settings: Settings) -> None:
+        metrics.POOL_SIZE.set(settings.db_pool_size)
         self.limiter = Limiter(
-            pool_size, max_waiting=max_waiting, timeout=timeout, user_share=user_share
+            settings.db_pool_size,
+            max_waiting=settings.db_pool_max_waiting,
+            timeout=settings.db_pool_timeout,
+            user_share=settings.db_user_share,
         )
-        self._prepare_statements = prepare_statements
+        self._prepare_statements = settings.db_prepare_statements
         # What the URL says wins, except for the encoding: the API is UTF-8.
         self._connection_options: dict[str, Any] = {
             **_CONNECTION_DEFAULTS,
-            "connect_timeout": connect_timeout,
-            **conninfo_to_dict(url),
+            "connect_timeout": settings.db_connect_timeout,
+            **conninfo_to_dict(settings.database_url.get_secret_value()),
             "client_encoding": "utf8",
         }
         self.engine = create_async_engine(
@@ -229,8 +221,8 @@ class Database:
             async_creator=self._connect,  # libpq reads the URL, not SQLAlchemy
             isolation_level="AUTOCOMMIT",
             skip_autocommit_rollback=True,
-            pool_size=pool_size,
-            pool_timeout=timeout,
+            pool_size=settings.db_pool_size,
+            pool_timeout=settings.db_pool_timeout,
             max_overflow=0,
             pool_use_lifo=True,
             pool_reset_on_return=None,
@@ -238,6 +230,12 @@ class Database:
             hide_parameters=True,
         )
         _listen(self.engine)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.engine.dispose()
 
     @asynccontextmanager
     async def session(self, user: str | None = None) -> AsyncIterator[AsyncSession]:
@@ -299,21 +297,8 @@ def require_utf8(server: psycopg.ConnectionInfo) -> None:
         )
 
 
-def create_database(settings: Settings) -> Database:
-    """Build the database for these settings. It opens no connection before it needs one."""
-    return Database(
-        settings.database_url.get_secret_value(),
-        pool_size=settings.db_pool_size,
-        max_waiting=settings.db_pool_max_waiting,
-        timeout=settings.db_pool_timeout,
-        connect_timeout=settings.db_connect_timeout,
-        prepare_statements=settings.db_prepare_statements,
-        user_share=settings.db_user_share,
-    )
-
-
 def _opening(backend_pid: int) -> Composed:
-    """Give the statement that a new connection begins with.
+    """Return the statement that a new connection begins with.
 
     The driver reads dates in ISO form only. Poolers keep track of both settings, as of the
     encoding. They do not keep track of time limits, which would then hold for other clients, too:
@@ -345,33 +330,24 @@ async def _open(connection: psycopg.AsyncConnection[Any]) -> int:
         await connection.close()
         raise
     if synchronous_commit == "off":
-        _warn_of_lost_changes()
-    for name, limit in zip(TIME_LIMITS, limits, strict=True):
+        warn_once(
+            "synchronous_commit is off: a crash of the database can lose changes that were answered"
+            " with 2xx; turn it on for the role or the database"
+        )
+    for (name, missing), limit in zip(TIME_LIMITS.items(), limits, strict=True):
         if limit is None:
-            _note_missing_limit(role, name)
+            warn_once(
+                f"the role {role} has no {name}, so a statement that was given up may still be"
+                f" executed later; run as this role: ALTER ROLE CURRENT_USER SET {name} ="
+                f" '{missing}'"
+            )
     return int(backend_pid)
 
 
 @cache
-def _warn_of_lost_changes() -> None:
-    """Log it once."""
-    log.warning(
-        "synchronous_commit is off: a crash of the database can lose changes that were answered"
-        " with 2xx; turn it on for the role or the database"
-    )
-
-
-@cache
-def _note_missing_limit(role: str, name: str) -> None:
-    """Log it once."""
-    log.warning(
-        "the role %s has no %s, so a statement that was given up may still be executed later; run"
-        " as this role: ALTER ROLE CURRENT_USER SET %s = '%s'",
-        role,
-        name,
-        name,
-        TIME_LIMITS[name],
-    )
+def warn_once(message: str) -> None:
+    """Log a warning the first time only."""
+    log.warning(message)
 
 
 @asynccontextmanager
@@ -496,9 +472,8 @@ def _reason(error: Exception) -> str:
 def _listen(engine: AsyncEngine) -> None:
     event.listen(engine.sync_engine, "checkout", _check_connection)
     event.listen(engine.sync_engine, "checkin", _at_checkin)
-    event.listen(engine.sync_engine, "do_execute", _execute)
-    event.listen(engine.sync_engine, "do_execute_no_params", _execute_without_parameters)
-    event.listen(engine.sync_engine, "do_executemany", _execute_many)
+    for name in ("do_execute", "do_execute_no_params", "do_executemany"):
+        event.listen(engine.sync_engine, name, partial(_run_limited, name))
     event.listen(engine.sync_engine, "handle_error", _on_error)
 
 
@@ -528,39 +503,16 @@ def _check_connection(
 # `after_cursor_execute`, would cost 5 % of a request more (ADR 0036).
 
 
-def _execute(
-    cursor: DBAPICursor, statement: str, parameters: object, context: ExecutionContext
-) -> bool:
-    return _run_limited(context.dialect.do_execute, context, cursor, statement, parameters)
-
-
-def _execute_without_parameters(
-    cursor: DBAPICursor, statement: str, context: ExecutionContext
-) -> bool:
-    return _run_limited(context.dialect.do_execute_no_params, context, cursor, statement)
-
-
-def _execute_many(
-    cursor: DBAPICursor, statement: str, parameters: object, context: ExecutionContext
-) -> bool:
-    return _run_limited(context.dialect.do_executemany, context, cursor, statement, parameters)
-
-
-def _run_limited(
-    execute: Callable[..., None],
-    context: ExecutionContext,
-    cursor: DBAPICursor,
-    statement: str,
-    *parameters: object,
-) -> bool:
+def _run_limited(name: str, cursor: DBAPICursor, statement: str, *more: Any) -> bool:  # noqa: ANN401 — perhaps parameters, and the context
     """Run a statement within its time. Refuse a lock that would be gone at once."""
+    context: ExecutionContext = more[-1]
     connection = context.root_connection
     if any(lock in statement for lock in _LOCKS) and _is_autocommit(connection):
         raise AutocommitError("cannot lock rows")
     seconds = context.execution_options.get("timeout", STATEMENT_TIMEOUT)
     timer = _Timer(_driver_connection(connection.connection), seconds)
     try:
-        execute(cursor, statement, *parameters, context)
+        getattr(context.dialect, name)(cursor, statement, *more)
     finally:
         timer.stop()
     if not statement.lstrip().startswith("SELECT"):
@@ -612,7 +564,7 @@ def _at_checkin(_: object, record: ConnectionPoolEntry) -> None:
 
 
 def _marks(connection: Connection) -> dict[Any, Any]:
-    """Give what is remembered of a connection, also while SQLAlchemy starts the engine with it."""
+    """Return the notes on a connection, also while SQLAlchemy starts the engine with it."""
     marks = connection.connection.record_info
     assert marks is not None, "it belongs to the pool"  # noqa: S101 — an invariant
     return marks

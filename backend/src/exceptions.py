@@ -1,20 +1,4 @@
-"""The failures of the domain, each with its stable code. They know no HTTP.
-
-TaskError
-├── TaskNotFound           the user has no such task
-├── TaskDeleted            the task that this idempotency key created was deleted
-├── VersionMismatch        the task is not at a version that the caller expects
-│   └── TaskExists         the task should not have existed
-├── IdempotencyKeyReused   the key was used for a different request
-├── CursorMismatch         the cursor does not belong to this list
-├── UnknownNeighbour       there is no such task to move the task next to
-├── TokenMismatch          the token does not belong to this user's changes
-├── ListRestarted          the token is of a list that was lost or replaced by an older copy
-├── BatchFailed            some operations of the batch failed, so none was carried out
-└── UnknownTimeZone        the database does not know the time zone
-DatabaseUnavailable        the database cannot answer now
-└── OutcomeUnknown         the connection was lost before the result of a write arrived
-"""
+"""The failures of the domain, each with its stable code. They know no HTTP."""
 
 from collections.abc import Mapping
 from typing import ClassVar

@@ -56,11 +56,10 @@ class Limiter:
             else:
                 await share.acquire()
                 await self._permits.acquire()
-            metrics.POOL_IN_USE.inc()
             try:
-                yield
+                with metrics.POOL_IN_USE.track_inprogress():
+                    yield
             finally:
-                metrics.POOL_IN_USE.dec()
                 self._permits.release()
                 share.release()
         finally:
@@ -79,22 +78,16 @@ class Limiter:
         share.waiting += 1
         try:
             with metrics.POOL_WAITING.track_inprogress(), metrics.POOL_WAITS.time():
-                async with asyncio.timeout(self._timeout), _kept(share):
-                    await self._permits.acquire()
+                async with asyncio.timeout(self._timeout):
+                    await share.acquire()
+                    try:
+                        await self._permits.acquire()
+                    except BaseException:
+                        share.release()
+                        raise
         except TimeoutError:
             metrics.SHED.labels("timeout").inc()
             raise DatabaseUnavailable("all connections are busy") from None
         finally:
             self.waiting -= 1
             share.waiting -= 1
-
-
-@asynccontextmanager
-async def _kept(share: _Share) -> AsyncIterator[None]:
-    """Take a permit of the share, and give it back only if the block fails."""
-    await share.acquire()
-    try:
-        yield
-    except BaseException:
-        share.release()
-        raise

@@ -78,7 +78,7 @@ class TextFormatter(SafeFormatter):
 
 
 def _database_errors(error: BaseException | None) -> Iterator[psycopg.Error]:
-    """Give those in an error's chain of causes."""
+    """Return those in an error's chain of causes."""
     while error is not None:
         if isinstance(error, psycopg.Error):
             yield error
@@ -91,6 +91,11 @@ _TEXT: Final = "%(asctime)s %(levelname)s [%(request_id)s] %(name)s: "
 def configure(settings: Settings) -> None:
     """Set up all logging of the process."""
     is_json = settings.log_format == "json"
+    handler = {
+        "class": "logging.StreamHandler",
+        "formatter": "json" if is_json else "text",
+        "filters": ["request_id"],
+    }
     dictConfig(
         {
             "version": 1,
@@ -115,22 +120,10 @@ def configure(settings: Settings) -> None:
                 },
             },
             "handlers": {
-                "stderr": {
-                    "class": "logging.StreamHandler",
-                    "formatter": "json" if is_json else "text",
-                    "filters": ["request_id"],
-                },
+                "stderr": handler,
                 # Not a filter of the logger: those stay when the log is set up again.
-                "outages": {
-                    "class": "logging.StreamHandler",
-                    "formatter": "json" if is_json else "text",
-                    "filters": ["request_id", "repetition"],
-                },
-                "requests": {
-                    "class": "logging.StreamHandler",
-                    "formatter": "json" if is_json else "text of a request",
-                    "filters": ["request_id"],
-                },
+                "outages": handler | {"filters": ["request_id", "repetition"]},
+                "requests": handler | {"formatter": "json" if is_json else "text of a request"},
             },
             "root": {"level": settings.log_level.upper(), "handlers": ["stderr"]},
             "loggers": {

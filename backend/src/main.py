@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from operator import attrgetter
 from typing import Final
 
 from fastapi import FastAPI
@@ -9,16 +10,10 @@ from fastapi import FastAPI
 from src import __version__, logs, process
 from src.api import health, metrics, openapi, pages, problems
 from src.api.bodies import Bodies, BodyDeadlines
-from src.api.middleware import (
-    CORS,
-    HTTPRules,
-    RequestContext,
-    SecurityHeaders,
-    UnexpectedErrors,
-)
+from src.api.middleware import CORS, HTTPRules, RequestContext, UnexpectedErrors
 from src.api.v1 import batch, tasks
 from src.config import Settings
-from src.database import create_database
+from src.database import Database
 
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _EXPOSED_HEADERS: Final = (
@@ -36,18 +31,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the application for these settings; by default, for those of the environment."""
     settings = settings or Settings()
     logs.configure(settings)
-    database = create_database(settings)
+    database = Database(settings)
     body_deadlines = BodyDeadlines(settings.body_timeout)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         process.tune_garbage_collector()
         process.stop_with_parent()
-        try:
+        async with database:
             with process.on_stop_signal(body_deadlines.stop_soon):
                 yield
-        finally:
-            await database.engine.dispose()
 
     app = FastAPI(
         title="Task API",
@@ -62,6 +55,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         contact=openapi.CONTACT,
         license_info=openapi.LICENSE,
         openapi_tags=openapi.TAGS,
+        # Operations have the names of the routes' functions.
+        generate_unique_id_function=attrgetter("name"),
         # One span for each request; the log records of FastAPI would have what the client sent.
         telemetry={"operation_spans": False, "logs": False},
     )
@@ -82,7 +77,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         expose_headers=_EXPOSED_HEADERS,
     )
     app.add_middleware(HTTPRules, allowed_hosts=settings.allowed_hosts)
-    app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestContext)
     app.add_middleware(Bodies, deadlines=body_deadlines)
     return app

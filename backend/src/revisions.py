@@ -1,6 +1,5 @@
 """The migrations: apply them, and tell whether a database has what this code needs."""
 
-import logging
 from functools import cache
 from typing import Final
 
@@ -11,7 +10,7 @@ from sqlalchemy import text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from src.config import ROOT
-from src.database import Effect, run
+from src.database import Effect, run, warn_once
 from src.exceptions import DatabaseUnavailable
 from src.models.task import metadata
 
@@ -35,8 +34,6 @@ _STATE: Final = text(f"""
         ) AS lacks
 """)  # noqa: S608 — the name is ours
 
-log = logging.getLogger(__name__)
-
 
 def _config() -> Config:
     return Config(ROOT / "backend" / "alembic.ini")
@@ -55,7 +52,7 @@ def upgrade(url: str, *, connect_timeout: int = 10) -> None:
 
 @cache
 def newest() -> str:
-    """Give the migration that this code needs."""
+    """Return the migration that this code needs."""
     head = ScriptDirectory.from_config(_config()).get_current_head()
     assert head is not None, "there are migrations"  # noqa: S101 — an invariant
     return head
@@ -80,14 +77,7 @@ async def check(session: AsyncSession) -> None:
             " run `migrate`"
         )
     if state.revision > newest():
-        _note_later(state.revision)
-
-
-@cache
-def _note_later(revision: str) -> None:
-    """Log it once."""
-    log.warning(
-        "the schema is at revision %s, and this version knows %s: a later one is being deployed",
-        revision,
-        newest(),
-    )
+        warn_once(
+            f"the schema is at revision {state.revision}, and this version knows {newest()}:"
+            " a later one is being deployed"
+        )

@@ -32,7 +32,7 @@ _COMPLETED: Final = (False, False, True, False)
 
 
 def tasks_for(today: date, count: int) -> list[TaskCreate]:
-    """Give so many tasks. The lists above have lengths without a common factor."""
+    """Return this many tasks. The lists above have lengths without a common factor."""
     columns = islice(
         zip(*map(cycle, (_TASKS, _PRIORITIES, _DAYS, _COMPLETED)), strict=False), count
     )
@@ -51,7 +51,7 @@ def tasks_for(today: date, count: int) -> list[TaskCreate]:
 
 
 async def seed(session: AsyncSession, user_id: str, count: int) -> AsyncIterator[int]:
-    """Create the tasks, in batches; give the number of each batch when it is done."""
+    """Create the tasks, in batches; yield the number of each batch when it is done."""
     tasks = tasks_for(datetime.now(UTC).date(), count)
     for first in range(0, count, BATCH_MAX_OPERATIONS):
         operations = [

@@ -27,7 +27,6 @@ from src.api.deps import get_now
 from src.config import Settings
 from src.main import create_app
 from src.schemas.query import time_zones
-from src.services import statements
 from tests import variants
 from tests.answers import check_answer
 from tests.scoping import unscoped_tables
@@ -99,9 +98,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def built_once() -> None:
     """Build what is kept for later here: coverage does not see the threads that run servers."""
     time_zones()
-    for is_conditional in (False, True):
-        statements.toggle_task(is_conditional=is_conditional)
-        statements.delete_task(is_conditional=is_conditional)
 
 
 @pytest.fixture(scope="session")

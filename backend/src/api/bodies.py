@@ -29,7 +29,7 @@ class BodyDeadlines:
         self._waiting: set[asyncio.Timeout] = set()
 
     def next(self) -> float:
-        """Give the deadline of a body that begins now."""
+        """Return the deadline of a body that begins now."""
         return _now() + self._timeout
 
     async def wait(self, message: Awaitable[Message], deadline: float) -> Message:

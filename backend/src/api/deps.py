@@ -32,7 +32,7 @@ SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
 
 
 async def get_now() -> datetime:
-    """Give the present time, for everything that depends on it in this request."""
+    """Return the present time, for everything that depends on it in this request."""
     return datetime.now(UTC)
 
 

@@ -45,7 +45,7 @@ ANY_TAG: Final = _AnyTag()
 
 
 def parse_entity_tags(lines: list[str]) -> frozenset[str]:
-    """Give the tags in the lines of a header, without weakness and marks of compression.
+    """Return the tags in the lines of a header, without weakness and marks of compression.
 
     A tag that the server never wrote is valid and matches nothing.
     """
@@ -56,12 +56,12 @@ def parse_entity_tags(lines: list[str]) -> frozenset[str]:
 
 
 def versions_in(tags: frozenset[str] | None) -> frozenset[int]:
-    """Give the versions that some of the tags name. `*` gives none."""
+    """Return the versions that some of the tags name. `*` gives none."""
     return frozenset(int(tag) for tag in tags or () if _VERSION.fullmatch(tag))
 
 
 def parse_if_match(lines: list[str]) -> frozenset[int] | None:
-    """Give the versions that the task must be at, or None for `*`: it only has to exist."""
+    """Return the versions that the task must be at, or None for `*`: it only has to exist."""
     tags = parse_entity_tags(lines)
     return None if tags is ANY_TAG else versions_in(tags)
 

@@ -7,13 +7,11 @@ from pydantic import BaseModel
 
 from src import revisions
 from src.api.deps import SessionDep
-from src.api.openapi import HEALTHY, READY, operation_id
+from src.api.openapi import HEALTHY, READY
 from src.api.problems import Kind, problems
 from src.api.strict import StrictRoute
 
-router: Final = APIRouter(
-    tags=["health"], route_class=StrictRoute, generate_unique_id_function=operation_id
-)
+router: Final = APIRouter(tags=["health"], route_class=StrictRoute)
 
 
 class Health(BaseModel):

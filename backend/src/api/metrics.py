@@ -13,5 +13,5 @@ router: Final = APIRouter(route_class=StrictRoute, include_in_schema=False)
 
 @router.get("/metrics")
 async def get_metrics() -> Response:
-    """Give the metrics of all server processes. This does not use the database."""
+    """Return the metrics of all server processes. This does not use the database."""
     return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)

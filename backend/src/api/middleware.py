@@ -70,10 +70,11 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [
-                    *message.get("headers", ()),
-                    (b"x-request-id", request_id.encode()),
-                ]
+                headers = message.get("headers", ())
+                present = {name for name, _ in headers}
+                missing = [header for header in _SECURITY_HEADERS if header[0] not in present]
+                own = (b"x-request-id", request_id.encode())
+                message["headers"] = [*headers, *missing, own]
             await send(message)
 
         try:
@@ -95,24 +96,6 @@ class RequestContext:
                 access_log.info("request", extra=fields)
             STATEMENT_TIME.reset(time_token)
             REQUEST_ID.reset(id_token)
-
-
-class SecurityHeaders:
-    """Tells browsers to take an answer for nothing but what it is. An answer can say otherwise."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = message.get("headers", ())
-                present = {name for name, _ in headers}
-                missing = [header for header in _SECURITY_HEADERS if header[0] not in present]
-                message["headers"] = [*headers, *missing]
-            await send(message)
-
-        await self.app(scope, receive, send_with_headers)
 
 
 class HTTPRules:
@@ -207,7 +190,7 @@ class UnexpectedErrors:
 
 
 def _route_of(request: Scope) -> str:
-    """Give the template of the route, such as `/health`, once the request has been routed.
+    """Return the template of the route, such as `/health`, once the request has been routed.
 
     What is no operation of FastAPI's has none: an unknown path, a preflight, a file of /docs.
     """

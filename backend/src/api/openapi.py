@@ -3,7 +3,6 @@
 from typing import Any, Final
 
 from fastapi import FastAPI
-from fastapi.routing import APIRoute
 
 from src.api.problems import VIOLATION_CODES, Kind, operation_failure, problem_document
 from src.api.violations import violation
@@ -132,11 +131,6 @@ _EXAMPLE_MEMBERS: Final[dict[int, dict[str, Any]]] = {
     Kind.BATCH_FAILED.status: {"errors": [operation_failure(3, TaskNotFound())]},
     Kind.VERSION_MISMATCH.status: {"current": examples.TASK},
 }
-
-
-def operation_id(route: APIRoute) -> str:
-    """Name an operation like the route's function and the service's."""
-    return route.name
 
 
 def merge_patch_also_as_json(schema: str) -> dict[str, Any]:

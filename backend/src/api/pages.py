@@ -98,7 +98,7 @@ async def _redoc_script(request: Request) -> Response:
 
 
 def _root_path(request: Request) -> str:
-    """Give the prefix that a proxy has removed from the path (the setting ROOT_PATH)."""
+    """Return the prefix that a proxy has removed from the path (the setting ROOT_PATH)."""
     root_path: str = request.scope.get("root_path", "")
     return root_path.rstrip("/")
 

@@ -99,7 +99,7 @@ def violation(found: dict[str, Any]) -> dict[str, str]:
 
 
 def _location(found: dict[str, Any]) -> tuple[str | int, ...]:
-    """Give the place in the request. In a batch, pydantic also names the kind of the operation."""
+    """Locate it in the request. In a batch, pydantic also names the kind of the operation."""
     location: tuple[str | int, ...] = tuple(found["loc"]) or ("body",)
     if location[:2] != ("body", "operations"):
         return location

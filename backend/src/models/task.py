@@ -21,6 +21,7 @@ from sqlalchemy import (
     MetaData,
     Text,
     Uuid,
+    desc,
     text,
 )
 from sqlalchemy.dialects.postgresql import BIGINT, TIMESTAMP
@@ -141,6 +142,10 @@ class Task(SQLModel, table=True):
         ),
         CheckConstraint(f"position ~ '{limits.POSITION_PATTERN}'", name="tasks_position_format"),
         CheckConstraint("version >= 1", name="tasks_version_positive"),
+        Index("tasks_user_id_created_at_id_idx", "user_id", desc("created_at"), desc("id")),
+        Index("tasks_user_id_updated_at_id_idx", "user_id", desc("updated_at"), desc("id")),
+        Index("tasks_user_id_position_id_idx", "user_id", "position", "id"),
+        Index("tasks_user_id_version_idx", "user_id", "version"),
     )
 
     user_id: str = Field(sa_column=Column(USER_ID, primary_key=True))
@@ -204,19 +209,3 @@ class TaskTombstone(SQLModel, table=True):
     id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
     version: int = Field(sa_column=Column(BIGINT, nullable=False))
     deleted_at: datetime = Field(sa_column=Column(INSTANT, nullable=False))
-
-
-Index(
-    "tasks_user_id_created_at_id_idx",
-    Task.user_id,
-    Task.created_at.desc(),  # type: ignore[attr-defined]  # SQLModel types a column as its value
-    Task.id.desc(),  # type: ignore[attr-defined]  # the same
-)
-Index(
-    "tasks_user_id_updated_at_id_idx",
-    Task.user_id,
-    Task.updated_at.desc(),  # type: ignore[attr-defined]  # the same
-    Task.id.desc(),  # type: ignore[attr-defined]  # the same
-)
-Index("tasks_user_id_position_id_idx", Task.user_id, Task.position, Task.id)  # type: ignore[arg-type]  # the same
-Index("tasks_user_id_version_idx", Task.user_id, Task.version)  # type: ignore[arg-type]  # the same

@@ -1,6 +1,6 @@
 """What changed since a client last asked: the query and the response."""
 
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
@@ -16,22 +16,18 @@ class ChangesQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    since: Annotated[
-        str | None,
-        Field(
-            description="The `next` of the previous response. Without it, the response starts with"
-            " everything that exists. It never expires.",
-            examples=["kmcPTiE_Z1HuWzE3OTU2NjQwMDAxMjM0NTZd"],
-        ),
-    ] = None
-    limit: Annotated[
-        Limit,
-        Field(
-            description="The maximum number of tasks and deletions per response: 1 to"
-            f" {limits.PAGE_LIMIT_MAX}.",
-            examples=[500],
-        ),
-    ] = limits.PAGE_LIMIT_DEFAULT
+    since: str | None = Field(
+        None,
+        description="The `next` of the previous response. Without it, the response starts with"
+        " everything that exists. It never expires.",
+        examples=["kmcPTiE_Z1HuWzE3OTU2NjQwMDAxMjM0NTZd"],
+    )
+    limit: Limit = Field(
+        limits.PAGE_LIMIT_DEFAULT,
+        description="The maximum number of tasks and deletions per response: 1 to"
+        f" {limits.PAGE_LIMIT_MAX}.",
+        examples=[500],
+    )
 
 
 class DeletedTask(BaseModel):
@@ -66,7 +62,7 @@ class TaskChanges(BaseModel):
 
 
 def deleted_to_wire(deleted: Tombstone) -> dict[str, Any]:
-    """Give the JSON object of a deleted task, for `to_json`."""
+    """Return the JSON object of a deleted task, for `to_json`."""
     return {
         "id": deleted.id,
         "version": deleted.version,

@@ -94,7 +94,7 @@ def parse_date(value: object) -> date:
 
 
 def parse_instant(value: object) -> datetime:
-    """Read a time with its offset, and give it in UTC; digits beyond microseconds are cut off."""
+    """Read a time with its offset, and return it in UTC; digits beyond microseconds are cut off."""
     if isinstance(value, str) and _INSTANT.fullmatch(value):
         # In UTC it may lie before the year 1 or after 9999, which is an OverflowError.
         with suppress(ValueError, OverflowError):

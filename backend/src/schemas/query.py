@@ -113,7 +113,7 @@ def _parse_day_or_instant(value: object) -> date | datetime:
 
 @cache
 def time_zones() -> frozenset[str]:
-    """Give the names of all time zones in IANA's list.
+    """Return the names of all time zones in IANA's list.
 
     `zoneinfo.available_timezones()` adds what this machine happens to have, such as `localtime`,
     which means something else elsewhere.
@@ -187,76 +187,59 @@ class TaskSummaryQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    tz: Annotated[
-        TimeZone,
-        Field(
-            description="The IANA time zone that decides which day it is, and on which day an"
-            " instant falls.",
-            examples=["Europe/Berlin"],
-        ),
-    ] = "UTC"
+    tz: TimeZone = Field(
+        "UTC",
+        description="The IANA time zone that decides which day it is, and on which day an"
+        " instant falls.",
+        examples=["Europe/Berlin"],
+    )
 
 
 class TaskListQuery(TaskSummaryQuery):
     """Which tasks, in which order, and which page of them. A task must match all filters."""
 
-    limit: Annotated[
-        Limit,
-        Field(
-            description=f"The maximum number of tasks per page: 1 to {limits.PAGE_LIMIT_MAX}.",
-            examples=[20],
-        ),
-    ] = limits.PAGE_LIMIT_DEFAULT
-    cursor: Annotated[
-        str | None,
-        Field(
-            description="The `next_cursor` of the previous page. Use it with the same user,"
-            " filters, `tz` and `sort`; any others are refused with 422.",
-            examples=["kmcPTiE_Z1HuWyIyMDI2LTAzLTAxVDA5OjMwOjAwLjAwMDAwMFoiXQ"],
-        ),
-    ] = None
-    include_total: Annotated[
-        Flag,
-        Field(
-            description="Whether to return, in `total`, how many tasks match the filters. The more"
-            " tasks match, the longer this takes."
-        ),
-    ] = False
-    sort: Annotated[
-        Sort,
-        Field(
-            description=f"One or more of {', '.join(f'`{field}`' for field in SORT_FIELDS)},"
-            " separated by commas, each at most once. Each is ascending, or descending with `-` in"
-            " front. `due` sorts by the day in `tz`; within a day, tasks with a `due_date` come"
-            " first, then those with a `due_at` in order of time. Tasks without a due date come"
-            " last both ways. `title` sorts by code point, `position` in the order that the user"
-            " arranged. Ties are broken by the id.",
-            examples=["due,-priority"],
-        ),
-    ] = "-created_at"
-    is_completed: Annotated[
-        Flag | None,
-        Field(
-            description="`true`: only completed tasks. `false`: only open ones.", examples=[False]
-        ),
-    ] = None
-    priority: Annotated[
-        Priorities | None,
-        Field(
-            description="Tasks with any of these priorities, separated by commas:"
-            f" {', '.join(f'`{name}`' for name in limits.PRIORITIES)}.",
-            examples=["medium,high"],
-        ),
-    ] = None
-    tag: Annotated[
-        AllTags | None,
-        Field(
-            description="Tasks with all of these tags, separated by commas; at most"
-            f" {limits.TAGS_MAX_COUNT}. Tags are compared exactly: `Work` is not `work`. Tags that"
-            " contain a comma cannot be used here.",
-            examples=["shopping,home"],
-        ),
-    ] = None
+    limit: Limit = Field(
+        limits.PAGE_LIMIT_DEFAULT,
+        description=f"The maximum number of tasks per page: 1 to {limits.PAGE_LIMIT_MAX}.",
+        examples=[20],
+    )
+    cursor: str | None = Field(
+        None,
+        description="The `next_cursor` of the previous page. Use it with the same user,"
+        " filters, `tz` and `sort`; any others are refused with 422.",
+        examples=["kmcPTiE_Z1HuWyIyMDI2LTAzLTAxVDA5OjMwOjAwLjAwMDAwMFoiXQ"],
+    )
+    include_total: Flag = Field(
+        default=False,
+        description="Whether to return, in `total`, how many tasks match the filters. The more"
+        " tasks match, the longer this takes.",
+    )
+    sort: Sort = Field(
+        "-created_at",
+        description=f"One or more of {', '.join(f'`{field}`' for field in SORT_FIELDS)},"
+        " separated by commas, each at most once. Each is ascending, or descending with `-` in"
+        " front. `due` sorts by the day in `tz`; within a day, tasks with a `due_date` come"
+        " first, then those with a `due_at` in order of time. Tasks without a due date come"
+        " last both ways. `title` sorts by code point, `position` in the order that the user"
+        " arranged. Ties are broken by the id.",
+        examples=["due,-priority"],
+    )
+    is_completed: Flag | None = Field(
+        None, description="`true`: only completed tasks. `false`: only open ones.", examples=[False]
+    )
+    priority: Priorities | None = Field(
+        None,
+        description="Tasks with any of these priorities, separated by commas:"
+        f" {', '.join(f'`{name}`' for name in limits.PRIORITIES)}.",
+        examples=["medium,high"],
+    )
+    tag: AllTags | None = Field(
+        None,
+        description="Tasks with all of these tags, separated by commas; at most"
+        f" {limits.TAGS_MAX_COUNT}. Tags are compared exactly: `Work` is not `work`. Tags that"
+        " contain a comma cannot be used here.",
+        examples=["shopping,home"],
+    )
     q: Annotated[
         Annotated[
             str,
@@ -275,54 +258,42 @@ class TaskListQuery(TaskSummaryQuery):
             examples=["milk"],
         ),
     ] = None
-    due: Annotated[
-        Literal["overdue", "today", "upcoming", "none"] | None,
-        Field(
-            description="`overdue`: open tasks whose due instant has passed or whose due day has"
-            " ended in `tz`. `today`: tasks due today in `tz`. `upcoming`: tasks due on a later day"
-            " in `tz`. `none`: tasks without a due date.",
-            examples=["today"],
-        ),
-    ] = None
-    due_before: Annotated[
-        DayOrInstant | None,
-        Field(
-            description="With a day: tasks due on an earlier day in `tz`. With an instant: tasks"
-            " due before it; a `due_date` counts as the start of that day in `tz`."
-            f" {_PLUS}",
-            examples=["2026-12-24"],
-        ),
-    ] = None
-    due_after: Annotated[
-        DayOrInstant | None,
-        Field(
-            description="With a day: tasks due on that day or later in `tz`. With an instant: tasks"
-            " due at that time or later; a `due_date` counts as the start of that day in `tz`."
-            f" {_PLUS}",
-            examples=["2026-12-01"],
-        ),
-    ] = None
-    created_before: Annotated[
-        Instant | None,
-        Field(
-            description=f"Tasks created before this instant. {_PLUS}",
-            examples=["2027-01-01T00:00:00Z"],
-        ),
-    ] = None
-    created_after: Annotated[
-        Instant | None,
-        Field(
-            description=f"Tasks created at this instant or later. {_PLUS}",
-            examples=["2026-01-01T00:00:00Z"],
-        ),
-    ] = None
-    updated_after: Annotated[
-        Instant | None,
-        Field(
-            description=f"Tasks last changed at this instant or later. {_PLUS}",
-            examples=["2026-01-01T00:00:00Z"],
-        ),
-    ] = None
+    due: Literal["overdue", "today", "upcoming", "none"] | None = Field(
+        None,
+        description="`overdue`: open tasks whose due instant has passed or whose due day has"
+        " ended in `tz`. `today`: tasks due today in `tz`. `upcoming`: tasks due on a later day"
+        " in `tz`. `none`: tasks without a due date.",
+        examples=["today"],
+    )
+    due_before: DayOrInstant | None = Field(
+        None,
+        description="With a day: tasks due on an earlier day in `tz`. With an instant: tasks"
+        " due before it; a `due_date` counts as the start of that day in `tz`."
+        f" {_PLUS}",
+        examples=["2026-12-24"],
+    )
+    due_after: DayOrInstant | None = Field(
+        None,
+        description="With a day: tasks due on that day or later in `tz`. With an instant: tasks"
+        " due at that time or later; a `due_date` counts as the start of that day in `tz`."
+        f" {_PLUS}",
+        examples=["2026-12-01"],
+    )
+    created_before: Instant | None = Field(
+        None,
+        description=f"Tasks created before this instant. {_PLUS}",
+        examples=["2027-01-01T00:00:00Z"],
+    )
+    created_after: Instant | None = Field(
+        None,
+        description=f"Tasks created at this instant or later. {_PLUS}",
+        examples=["2026-01-01T00:00:00Z"],
+    )
+    updated_after: Instant | None = Field(
+        None,
+        description=f"Tasks last changed at this instant or later. {_PLUS}",
+        examples=["2026-01-01T00:00:00Z"],
+    )
 
     @property
     def sort_keys(self) -> tuple[SortKey, ...]:

@@ -4,7 +4,7 @@
 """
 
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal, NamedTuple, Self
+from typing import Any, Final, Literal, NamedTuple, Self
 from uuid import UUID
 
 import orjson
@@ -103,7 +103,7 @@ class TaskCreate(_TaskBody):
     position: Position = ABSENT
 
     def to_values(self) -> dict[str, Any]:
-        """Give the fields to set. Without a position, the task comes last."""
+        """Return the fields to set. Without a position, the task comes last."""
         return self.model_dump(
             exclude=None if "position" in self.model_fields_set else {"position"}
         )
@@ -153,7 +153,7 @@ class TaskUpdate(_RoundTripBody):
     position: Position = ABSENT
 
     def to_values(self) -> dict[str, Any]:
-        """Give the fields to set. Setting one due field clears the other."""
+        """Return the fields to set. Setting one due field clears the other."""
         values = self.model_dump(exclude_unset=True)
         for due, other in (("due_date", "due_at"), ("due_at", "due_date")):
             if values.get(due) is not None:
@@ -173,20 +173,16 @@ class TaskCompletion(BaseModel):
 class Neighbour(BaseModel):
     """A place next to another task, or at an end."""
 
-    after: Annotated[
-        Id | None,
-        Field(
-            description="The id of the task to move it after, or null to move it to the top.",
-            examples=["01981f6e-3c00-7a3b-8a00-000000000002"],
-        ),
-    ] = ABSENT
-    before: Annotated[
-        Id | None,
-        Field(
-            description="The id of the task to move it before, or null to move it to the end.",
-            examples=["01981f6e-3c00-7a3b-8a00-000000000003"],
-        ),
-    ] = ABSENT
+    after: Id | None = Field(
+        ABSENT,
+        description="The id of the task to move it after, or null to move it to the top.",
+        examples=["01981f6e-3c00-7a3b-8a00-000000000002"],
+    )
+    before: Id | None = Field(
+        ABSENT,
+        description="The id of the task to move it before, or null to move it to the end.",
+        examples=["01981f6e-3c00-7a3b-8a00-000000000003"],
+    )
 
     @model_validator(mode="after")
     def _has_one_neighbour(self) -> Self:
@@ -274,7 +270,7 @@ class TaskSummary(BaseModel):
 
 
 def to_wire(task: TaskRow) -> dict[str, Any]:
-    """Give the JSON object of a task, for `to_json`. The database gives its instants in UTC."""
+    """Return the JSON object of a task, for `to_json`. The database gives its instants in UTC."""
     # A row is unpacked at once: for a list of a thousand, attributes would take twice as long.
     (
         id_,

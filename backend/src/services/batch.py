@@ -142,7 +142,7 @@ class Plan:
         return results
 
     def parameters(self) -> dict[str, Any]:
-        """Give the parameters of `WRITE_BATCH`."""
+        """Return the parameters of `WRITE_BATCH`."""
         written = [self._tasks[id_] for id_ in self._changed if id_ in self._tasks]
         deleted = [self._tombstones[id_] for id_ in self._changed if id_ not in self._tasks]
         return {
@@ -268,7 +268,7 @@ def _hex(fingerprint: bytes | None) -> str | None:
 def what_to_read(
     user_id: str, operations: Iterable[Operation], around: Iterable[UUID] = ()
 ) -> dict[str, Any]:
-    """Give the parameters of `READ_BATCH`: the tasks that are named, and more tasks `around`."""
+    """Return the parameters of `READ_BATCH`: the tasks that are named, and more tasks `around`."""
     named = {operation.id for operation in operations} | set(around)
     moves = [operation for operation in operations if isinstance(operation, MoveOperation)]
     named.update(move.place.neighbour for move in moves if move.place.neighbour is not None)
@@ -363,7 +363,7 @@ def _rows(name: str, columns: Iterable[Column[Any]]) -> TableValuedAlias:
 def _write_batch() -> Select[Any]:
     """Write the final state of the tasks, if the list is still at the version that was read.
 
-    Gives one row if it was. As in every write, each part waits for the counter.
+    Returns one row if it was. As in every write, each part waits for the counter.
     """
     change_insertion = upsert(task_lists).from_select(
         ["user_id", "version", "first_version"],

@@ -15,7 +15,7 @@ _NAMESPACE: Final = UUID("0f9d4b0e-6a3c-4c8e-9d57-3f2b1c7a8e64")
 
 
 def task_id_of(user_id: str, key: str) -> UUID:
-    """Give the id of the task that this key creates for this user: a UUIDv5 (RFC 9562)."""
+    """Return the id of the task that this key creates for this user: a UUIDv5 (RFC 9562)."""
     # Neither part holds a NUL, so no two pairs read the same.
     return uuid5(_NAMESPACE, f"{user_id}\0{key}")
 

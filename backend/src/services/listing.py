@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from unicodedata import normalize
 
+from pydantic import TypeAdapter
 from sqlalchemy import (
     ARRAY,
     Boolean,
@@ -28,7 +29,6 @@ from sqlalchemy import (
     any_,
     bindparam,
     cast,
-    false,
     func,
     literal_column,
     not_,
@@ -39,9 +39,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import BIGINT, INTERVAL, TIMESTAMP
 
 from src.exceptions import CursorMismatch
-from src.models.limits import POSITION_PATTERN, PRIORITIES
 from src.models.task import INSTANT, TASK_PRIORITY, TaskRow
-from src.schemas.fields import parse_instant, parse_uuid, refuse_nul
+from src.schemas.fields import Position, Priority, Title, parse_instant, parse_uuid
 from src.schemas.query import SortKey, TaskListQuery
 from src.services.cursors import decode_cursor, encode_cursor
 from src.services.statements import (
@@ -93,7 +92,7 @@ _LINKS: Final = {
 
 
 def time_parameters(now: datetime, tz: str) -> dict[str, Any]:
-    """Give the parameters of a statement that depends on days."""
+    """Return the parameters of a statement that depends on days."""
     return {"the_time": now, "the_zone": _LINKS.get(tz, tz)}
 
 
@@ -107,7 +106,7 @@ def _once(value: ColumnElement[Any]) -> ColumnElement[Any]:
 
 
 def _last_day_begun_before(at: ColumnElement[Any]) -> ColumnElement[Any]:
-    """Give the day of the moment before an instant.
+    """Return the day of the moment before an instant.
 
     Converting midnights instead is ambiguous where the clocks change at midnight: that midnight
     occurs twice or not at all.
@@ -134,7 +133,7 @@ def _value(name: str, type_: Any) -> ColumnElement[Any]:  # noqa: ANN401 — any
 
 
 def _forms_of(text: str) -> list[str]:
-    """Give the text as it was sent, composed (NFC) and decomposed (NFD): each form once.
+    """Return the text as it was sent, composed (NFC) and decomposed (NFD): each form once.
 
     `é` is stored as one code point or two, as it was typed. To normalize each task instead would
     make a search about ten times slower.
@@ -185,7 +184,7 @@ _FILTERS: Final[dict[str, ColumnElement[bool]]] = {
 
 
 def _filters_of(query: TaskListQuery) -> dict[str, Any]:
-    """Give the values of the filters that the query has, by their keys in `_FILTERS`."""
+    """Return the values of the filters that the query has, by their keys in `_FILTERS`."""
     filters: dict[str, Any] = {}
     for name in dict.fromkeys(key.partition("=")[0] for key in _FILTERS):
         value = getattr(query, name)
@@ -213,81 +212,48 @@ def _parse_day(value: object) -> date:
     raise ValueError
 
 
-def _parse_text(value: object) -> str:
-    if isinstance(value, str):
-        return refuse_nul(value)
-    raise ValueError
-
-
-def _parse_position(value: object) -> str:
-    if isinstance(value, str) and re.fullmatch(POSITION_PATTERN, value):
-        return value
-    raise ValueError
-
-
-def _parse_priority(value: object) -> str:
-    if isinstance(value, str) and value in PRIORITIES:
-        return value
-    raise ValueError
-
-
 class _SortColumn(NamedTuple):
     """A column of the ORDER BY, under its name in the rows, and how to read it in a cursor.
 
-    A cursor may be made by anybody, so it is read as strictly as any field.
+    A cursor may be made by anybody, so it is read as strictly as any field. `nulls` are what null
+    counts as: in an ascending sort, and in a descending one.
     """
 
     name: str
     parse: Callable[[object], object]
     value: ColumnElement[Any]
-    is_nullable: bool = False
-    is_first_if_null: bool = False  # in ascending order
+    nulls: tuple[ColumnElement[Any], ColumnElement[Any]] | None = None
     is_descending: bool = False
 
-    @property
-    def puts_nulls_first(self) -> bool:
-        return self.is_first_if_null and not self.is_descending
+    def key(self, value: ColumnElement[Any]) -> ColumnElement[Any]:
+        """Return what is compared for this value, which is never null."""
+        return func.coalesce(value, self.nulls[self.is_descending]) if self.nulls else value
 
     def order(self, value: ColumnElement[Any]) -> ColumnElement[Any]:
-        """Give the term of the ORDER BY for this value."""
-        ordered = value.desc() if self.is_descending else value.asc()
-        if not self.is_nullable:
-            return ordered
-        return ordered.nulls_first() if self.puts_nulls_first else ordered.nulls_last()
-
-    def is_after(self, key: ColumnElement[Any], *, key_is_null: bool) -> ColumnElement[bool]:
-        """Match the rows that this column puts strictly after the key."""
-        if key_is_null:
-            return self.value.is_not(None) if self.puts_nulls_first else false()
-        after = self.value < key if self.is_descending else self.value > key
-        ends_with_nulls = self.is_nullable and not self.puts_nulls_first
-        return or_(after, self.value.is_(None)) if ends_with_nulls else after
-
-    def equals(self, key: ColumnElement[Any], *, key_is_null: bool) -> ColumnElement[bool]:
-        """Match the rows that have the key in this column."""
-        return self.value.is_(None) if key_is_null else self.value == key
+        """Return the term of the ORDER BY for this value."""
+        return self.key(value).desc() if self.is_descending else self.key(value).asc()
 
 
+_FIRST: Final[ColumnElement[Any]] = literal_column("'-infinity'")
+_LAST: Final[ColumnElement[Any]] = literal_column("'infinity'")
 _SORTS: Final = {
     "created_at": [_SortColumn("created_at", parse_instant, tasks.c.created_at)],
     "updated_at": [_SortColumn("updated_at", parse_instant, tasks.c.updated_at)],
     "due": [
-        _SortColumn("due_day", _parse_day, due_day, is_nullable=True),
+        _SortColumn("due_day", _parse_day, due_day, (_LAST, _FIRST)),
         # What is due on the whole day comes before what is due at some time of it.
-        _SortColumn(
-            "due_at", parse_instant, tasks.c.due_at, is_nullable=True, is_first_if_null=True
-        ),
+        _SortColumn("due_at", parse_instant, tasks.c.due_at, (_FIRST, _FIRST)),
     ],
-    "priority": [_SortColumn("priority", _parse_priority, tasks.c.priority)],
+    "priority": [_SortColumn("priority", TypeAdapter(Priority).validate_python, tasks.c.priority)],
     # By code point: the same on every server, whatever its locale.
-    "title": [_SortColumn("title", _parse_text, tasks.c.title.collate("C"))],
-    "position": [_SortColumn("position", _parse_position, tasks.c.position)],
+    "title": [_SortColumn("title", TypeAdapter(Title).validate_python, tasks.c.title.collate("C"))],
+    "position": [_SortColumn("position", TypeAdapter(Position).validate_python, tasks.c.position)],
 }
 _ID: Final = _SortColumn("id", parse_uuid, tasks.c.id)
 
 
 def sort_columns(sort: tuple[SortKey, ...]) -> list[_SortColumn]:
-    """Give the columns that a list is sorted by, the id last: the keys of its cursors."""
+    """Return the columns that a list is sorted by, the id last: the keys of its cursors."""
     columns = [
         column._replace(is_descending=is_descending)
         for field, is_descending in sort
@@ -296,25 +262,22 @@ def sort_columns(sort: tuple[SortKey, ...]) -> list[_SortColumn]:
     return [*columns, _ID._replace(is_descending=sort[-1].is_descending)]
 
 
-def _follows(columns: list[_SortColumn], nulls: tuple[bool, ...]) -> ColumnElement[bool]:
-    """Match the rows after the one whose sort keys are the parameters `after_0`, `after_1`, ...
-
-    `nulls` tells which of the keys are null.
-    """
-    keys = [
-        bindparam(f"after_{position}", type_=column.value.type)
+def _follows(columns: list[_SortColumn]) -> ColumnElement[bool]:
+    """Match the rows after the one whose sort keys are the parameters `after_0`, `after_1`, ..."""
+    here = [column.key(column.value) for column in columns]
+    there = [
+        column.key(bindparam(f"after_{position}", type_=column.value.type))
         for position, column in enumerate(columns)
     ]
-    is_plain = not any(column.is_nullable for column in columns)
-    if is_plain and len({column.is_descending for column in columns}) == 1:
+    if len({column.is_descending for column in columns}) == 1:
         # An index scan can start from the comparison of whole rows.
-        rows = tuple_(*(column.value for column in columns))
-        return rows < tuple_(*keys) if columns[0].is_descending else rows > tuple_(*keys)
+        rows, last = tuple_(*here), tuple_(*there)
+        return rows < last if columns[0].is_descending else rows > last
     alternatives = []
     equal: list[ColumnElement[bool]] = []
-    for column, key, is_null in zip(columns, keys, nulls, strict=True):
-        alternatives.append(and_(*equal, column.is_after(key, key_is_null=is_null)))
-        equal.append(column.equals(key, key_is_null=is_null))
+    for column, value, key in zip(columns, here, there, strict=True):
+        alternatives.append(and_(*equal, value < key if column.is_descending else value > key))
+        equal.append(value == key)
     return or_(*alternatives)
 
 
@@ -324,7 +287,7 @@ def _follows(columns: list[_SortColumn], nulls: tuple[bool, ...]) -> ColumnEleme
 def list_tasks(
     user_id: str, query: TaskListQuery, *, now: datetime, seen: frozenset[int]
 ) -> tuple[Select[Any], dict[str, Any]]:
-    """Give the statement for a page, and its parameters.
+    """Return the statement for a page, and its parameters.
 
     Raises:
         CursorMismatch: the cursor belongs to another user, filter or sort.
@@ -334,7 +297,7 @@ def list_tasks(
     statement = _list_tasks(
         query.sort_keys,
         frozenset(filters),
-        None if keys is None else tuple(key is None for key in keys),
+        is_first=keys is None,
         include_total=query.include_total,
     )
     parameters = {
@@ -370,8 +333,8 @@ def page_of(rows: Sequence[Row[Any]], user_id: str, query: TaskListQuery) -> Pag
 def _list_tasks(
     sort: tuple[SortKey, ...],
     filters: frozenset[str],
-    after: tuple[bool, ...] | None,
     *,
+    is_first: bool,
     include_total: bool,
 ) -> Select[Any]:
     """Read a page, from the start or after the row of a cursor.
@@ -386,7 +349,7 @@ def _list_tasks(
         list_version != all_(SEEN),
         *(_FILTERS[key] for key in sorted(filters)),
     ]
-    of_page = [] if after is None else [_follows(columns, after)]
+    of_page = [] if is_first else [_follows(columns)]
     shown = columns_of(tasks)
     if any(column.name == "due_day" for column in columns):
         shown.append(due_day.label("due_day"))
@@ -417,7 +380,7 @@ def _read_cursor(cursor: str, user_id: str, query: TaskListQuery) -> list[Any]:
     columns = sort_columns(query.sort_keys)
     try:
         return [
-            None if key is None and column.is_nullable else column.parse(key)
+            None if key is None and column.nulls else column.parse(key)
             for key, column in zip(keys, columns, strict=True)
         ]
     except ValueError:

@@ -22,9 +22,7 @@ from sqlalchemy import (
     Text,
     Uuid,
     and_,
-    any_,
     bindparam,
-    case,
     cast,
     exists,
     func,
@@ -42,15 +40,15 @@ from sqlalchemy.sql.selectable import LateralFromClause
 from src.models.limits import POSITION_DECIMALS, POSITION_MAX_LENGTH, POSITION_WHOLE_DIGITS
 from src.schemas.task import Place
 from src.services.statements import (
+    IS_CURRENT,
+    IS_TASK,
     LAST_WHOLE,
     LIMIT,
-    SEEN,
     TASK,
     USER,
     columns_of,
     constant,
     next_version,
-    target_of,
     tasks,
 )
 
@@ -83,7 +81,7 @@ class NoRoom(Exception):
 
 
 def number_of(position: str) -> int:
-    """Give a position as an integer, in units of the last decimal."""
+    """Return a position as an integer, in units of the last decimal."""
     whole, _, decimals = position.partition(".")
     return int(whole + decimals.ljust(POSITION_DECIMALS, "0"))
 
@@ -96,7 +94,7 @@ def written(number: int, decimals: int) -> str:
 
 
 def last_position(last: str | None, version: int) -> str:
-    """Give the position of a new task: its version, or the next whole number after the last one.
+    """Return the position of a new task: its version, or the next whole number after the last one.
 
     After the last whole number, it gets one decimal more than the last one; if there is no more,
     the same position.
@@ -108,7 +106,7 @@ def last_position(last: str | None, version: int) -> str:
 
 
 def position_between(after: str | None, before: str | None) -> str | None:
-    """Give the position between two others, of which one can be None: then it is an end.
+    """Return the position between two others, of which one can be None: then it is an end.
 
     The result is None if there is no number that is short enough.
     """
@@ -129,7 +127,7 @@ def position_between(after: str | None, before: str | None) -> str | None:
 
 
 def spread_positions(count: int, after: str | None, before: str | None) -> list[str] | None:
-    """Give this many positions, evenly between two others; without one, up to that end.
+    """Return this many positions, evenly between two others; without one, up to that end.
 
     The result is None if the positions would need more than `SPREAD_DECIMALS`.
     """
@@ -154,7 +152,7 @@ class Order:
         self._positions = {key.id: key.position for key in self._keys}
 
     def last_position(self, version: int) -> str:
-        """Give the position of a new task with this version."""
+        """Return the position of a new task with this version."""
         return last_position(self._keys[-1].position if self._keys else None, version)
 
     def put(self, id_: UUID, position: str) -> None:
@@ -170,7 +168,7 @@ class Order:
             del self._positions[id_]
 
     def move(self, id_: UUID, place: Place, movable: Container[UUID]) -> dict[UUID, str]:
-        """Give the positions that bring the task to the place; none, if it is there.
+        """Return the positions that bring the task to the place; none, if it is there.
 
         If there is no room, the positions of movable tasks around are among them.
 
@@ -215,64 +213,39 @@ def _position_at(keys: Sequence[Key], index: int) -> str | None:
 # The statement that moves a task
 
 
-_DIGITS: Final = constant(POSITION_WHOLE_DIGITS)
-_ZERO: Final = constant("0")
-
-
-def _whole(position: ColumnElement[str]) -> ColumnElement[Any]:
-    return cast(func.left(position, _DIGITS), Numeric)
-
-
-def _number_of(position: ColumnElement[str]) -> ColumnElement[Any]:
-    decimals = func.substr(position, constant(POSITION_WHOLE_DIGITS + 2))
-    decimals = func.rpad(decimals, constant(POSITION_DECIMALS), _ZERO)
-    return cast(func.left(position, _DIGITS).concat(decimals), Numeric)
+# Text as `written` writes it: without zeros at the end, and without a point that nothing follows.
+_FORM: Final = constant(f"FM{'0' * POSITION_WHOLE_DIGITS}.{'9' * POSITION_DECIMALS}")
 
 
 def between(ends: FromClause) -> ColumnElement[str]:
     """Do what `position_between` does, in SQL. The ends are one row: `after` and `before`."""
-    after, before = ends.c.after, ends.c.before
-    one, end, two = constant(_ONE), constant(_END), constant(2)
-    last = constant(POSITION_DECIMALS)
+    after, before = cast(ends.c.after, Numeric), cast(ends.c.before, Numeric)
+    two = constant(2)
     series = (
-        func.generate_series(constant(0), last)
+        func.generate_series(constant(0), constant(POSITION_DECIMALS))
         .table_valued("decimals", name="series")
         .render_derived()
     )
-    steps = (
+    bounds = (
         select(
-            func.coalesce(
-                _number_of(after), func.greatest(_whole(before) - two, constant(0)) * one
-            ).label("low"),
-            func.coalesce(_number_of(before), func.least(_whole(after) + two, end) * one).label(
+            func.coalesce(after, func.greatest(func.trunc(before) - two, constant(0))).label("low"),
+            func.coalesce(before, func.least(func.trunc(after) + two, constant(_END))).label(
                 "high"
             ),
             series.c.decimals,
-            func.power(cast(constant(10), Numeric), last - series.c.decimals).label("unit"),
         )
         .select_from(ends.join(series, true()))
-        .subquery("steps")
+        .subquery("bounds")
     )
-    middles = select(
-        steps,
-        func.div(
-            func.div(steps.c.low, steps.c.unit)
-            + func.div(steps.c.high + steps.c.unit - constant(1), steps.c.unit),
-            two,
-        ).label("middle"),
-    ).subquery("middles")
-    digits = func.lpad(cast(middles.c.middle, Text), _DIGITS + middles.c.decimals, _ZERO)
-    point = case((middles.c.decimals > constant(0), constant(".")), else_=constant(""))
-    position = (
-        func.left(digits, _DIGITS)
-        .concat(point)
-        .concat(func.substr(digits, constant(POSITION_WHOLE_DIGITS + 1)))
-    )
-    number = middles.c.middle * middles.c.unit
+    # Powers of ten that are exact in every version of PostgreSQL: `power` was not always.
+    decimals, low, high = cast(bounds.c.decimals, Text), bounds.c.low, bounds.c.high
+    parts = cast(constant("1e").concat(decimals), Numeric)
+    part = cast(constant("1e-").concat(decimals), Numeric)
+    number = func.div(func.floor(low * parts) + func.ceil(high * parts), two) * part
     return (
-        select(position)
-        .where(middles.c.low < number, number < middles.c.high)
-        .order_by(middles.c.decimals)
+        select(func.rtrim(func.to_char(number, _FORM), constant(".")))
+        .where(low < number, number < high)
+        .order_by(bounds.c.decimals)
         .limit(constant(1))
         .scalar_subquery()
     )
@@ -303,15 +276,15 @@ def _next_to(anchor: CTE | None, *, is_after: bool) -> LateralFromClause:
 
 
 @cache
-def move_task(side: str, *, has_neighbour: bool, is_conditional: bool) -> Select[Any]:
+def move_task(side: str, *, has_neighbour: bool) -> Select[Any]:
     """Move the task directly after or before the neighbour, or to that end.
 
-    Gives the task as it is now, and whether it `is_moved`. It is not if it is not `is_current`; if
-    the neighbour is not `is_found`; if it `is_there`. Otherwise there was no room, or the list has
-    changed in the meantime.
+    Returns the task as it is now, and whether it `is_moved`. It is not if it is not `is_current`,
+    if the neighbour is not `is_found`, or if it `is_there`. Otherwise there was no room, or the
+    list has changed in the meantime.
     """
     is_after = side == "after"
-    task = select(tasks).where(*target_of(is_conditional=False)).cte("task")
+    task = select(tasks, IS_CURRENT.label("is_current")).where(*IS_TASK).cte("task")
     neighbour = (
         select(tasks.c.position, tasks.c.id)
         .where(tasks.c.user_id == USER, tasks.c.id == bindparam("the_neighbour", type_=Uuid()))
@@ -332,7 +305,6 @@ def move_task(side: str, *, has_neighbour: bool, is_conditional: bool) -> Select
     places = (
         select(
             task,
-            (task.c.version == any_(SEEN) if is_conditional else true()).label("is_current"),
             (neighbour.c.id.is_not(None) if has_neighbour else true()).label("is_found"),
             is_there.label("is_there"),
             after.label("after"),
@@ -351,7 +323,7 @@ def move_task(side: str, *, has_neighbour: bool, is_conditional: bool) -> Select
     change = next_version(moves, is_list_unchanged=True)
     moved = (
         update(tasks)
-        .where(*target_of(is_conditional=False), tasks.c.user_id == change.c.user_id)
+        .where(*IS_TASK, tasks.c.user_id == change.c.user_id)
         .values(
             position=select(situation.c.place).scalar_subquery(),
             version=change.c.version,

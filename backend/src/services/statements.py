@@ -35,6 +35,7 @@ from sqlalchemy import (
     func,
     literal_column,
     null,
+    or_,
     select,
     true,
     type_coerce,
@@ -94,12 +95,12 @@ def columns_of(task: FromClause) -> list[ColumnElement[Any]]:
 
 
 def task_of(row: Row[Any]) -> TaskRow:
-    """Give the task of a row whose first columns are those of `columns_of`."""
+    """Return the task of a row whose first columns are those of `columns_of`."""
     return TaskRow._make(row[: len(TaskRow._fields)])
 
 
 def tombstone_of(row: Row[Any]) -> Tombstone:
-    """Give the tombstone of a row that has its columns."""
+    """Return the tombstone of a row that has its columns."""
     return Tombstone(row.id, row.version, row.deleted_at)
 
 
@@ -131,7 +132,7 @@ def constant(value: str | int) -> ColumnElement[Any]:
 
 
 def clock_at(time: ColumnElement[Any]) -> ColumnElement[int]:
-    """Give a time in microseconds since 1970: what versions are made of."""
+    """Return a time in microseconds since 1970: what versions are made of."""
     return cast(extract("epoch", time) * 1_000_000, BIGINT)
 
 
@@ -165,40 +166,31 @@ def next_version(*conditions: ColumnElement[bool], is_list_unchanged: bool = Fal
     )
 
 
-def target_of(*, is_conditional: bool) -> list[ColumnElement[bool]]:
-    """Match the task; if `is_conditional`, only at one of the given versions."""
-    is_task = [tasks.c.user_id == USER, tasks.c.id == TASK]
-    return [*is_task, tasks.c.version == any_(SEEN)] if is_conditional else is_task
+IS_TASK: Final = (tasks.c.user_id == USER, tasks.c.id == TASK)
+IS_CURRENT: Final = or_(SEEN.is_(None), tasks.c.version == any_(SEEN))
+"""Match a task at one of the given versions; if there are none given, at any."""
 
 
 # Reading and changing a task
 
-GET_TASK: Final = select(*columns_of(tasks)).where(*target_of(is_conditional=False))
+GET_TASK: Final = select(*columns_of(tasks)).where(*IS_TASK)
 
 
 @cache
-def update_task(fields: frozenset[str], *, is_conditional: bool) -> Select[Any]:
+def update_task(fields: frozenset[str]) -> Select[Any]:
     """Set `fields`: all of them for PUT, those that the client sent for PATCH."""
-    values = {field: _new_value(field) for field in fields}
-    return _change_task(values, is_conditional=is_conditional)
+    return _change_task({field: _new_value(field) for field in fields})
 
 
-@cache
-def toggle_task(*, is_conditional: bool) -> Select[Any]:
-    """Complete an open task, and reopen a completed one."""
-    return _change_task({"is_completed": ~tasks.c.is_completed}, is_conditional=is_conditional)
-
-
-def _change_task(values: dict[str, ColumnElement[Any]], *, is_conditional: bool) -> Select[Any]:
-    target = target_of(is_conditional=is_conditional)
-    change = next_version(exists().where(*target))
+def _change_task(values: dict[str, ColumnElement[Any]]) -> Select[Any]:
+    change = next_version(exists().where(*IS_TASK, IS_CURRENT))
     if "is_completed" in values:
         values["completed_at"] = case(
             (values["is_completed"], func.coalesce(tasks.c.completed_at, change.c.at))
         )
     changed = (
         update(tasks)
-        .where(*target, tasks.c.user_id == change.c.user_id)
+        .where(*IS_TASK, IS_CURRENT, tasks.c.user_id == change.c.user_id)
         .values(**values, version=change.c.version, updated_at=change.c.at)
         .returning(tasks)
         .cte("changed")
@@ -206,15 +198,16 @@ def _change_task(values: dict[str, ColumnElement[Any]], *, is_conditional: bool)
     return select(*columns_of(changed))
 
 
-@cache
-def delete_task(*, is_conditional: bool) -> Select[Any]:
-    """Delete the task and leave a tombstone. Gives one row if there was such a task."""
-    target = target_of(is_conditional=is_conditional)
-    change = next_version(exists().where(*target))
+TOGGLE_TASK: Final = _change_task({"is_completed": ~tasks.c.is_completed})
+
+
+def _delete_task() -> Select[Any]:
+    """Delete the task and leave a tombstone. Returns one row if there was such a task."""
+    change = next_version(exists().where(*IS_TASK, IS_CURRENT))
     deleted = (
         delete(tasks)
         # Naming the counter here is what makes the deletion wait for it.
-        .where(*target, tasks.c.user_id == change.c.user_id)
+        .where(*IS_TASK, IS_CURRENT, tasks.c.user_id == change.c.user_id)
         .returning(tasks.c.id, change.c.version, change.c.at)
         .cte("deleted")
     )
@@ -236,6 +229,7 @@ def delete_task(*, is_conditional: bool) -> Select[Any]:
     return select(tombstone.c.version)
 
 
+DELETE_TASK: Final = _delete_task()
 GET_TOMBSTONE: Final = select(task_tombstones.c.version).where(
     task_tombstones.c.user_id == USER, task_tombstones.c.id == TASK
 )
@@ -256,7 +250,7 @@ LAST_WHOLE: Final = "9" * POSITION_WHOLE_DIGITS
 
 
 def _last_position(change: CTE) -> ColumnElement[Any]:
-    """Give the position of a new task, as `order.last_position` does."""
+    """Return the position of a new task, as `order.last_position` does."""
     last = (
         select(func.max(tasks.c.position).label("position"))
         .where(tasks.c.user_id == USER)
@@ -303,12 +297,12 @@ def _insert_task(change: CTE, **more: ColumnElement[Any]) -> CTE:
 def _create_task_once(*, revives: bool) -> Select[Any]:
     """Create the task, unless one has its id: then give that one.
 
-    Gives the task, whether it is new, and whether its fingerprint is the given one. If this
+    Returns the task, whether it is new, and whether its fingerprint is the given one. If this
     `revives`, a deleted task is created again and its tombstone removed; otherwise nothing is
     written for one, and there is no row.
     """
     had_this_id = (task_tombstones.c.user_id == USER, task_tombstones.c.id == TASK)
-    existing = select(tasks).where(tasks.c.user_id == USER, tasks.c.id == TASK).cte("existing")
+    existing = select(tasks).where(*IS_TASK).cte("existing")
     conditions = [~exists().select_from(existing)]
     if not revives:
         conditions.append(~exists().where(*had_this_id))

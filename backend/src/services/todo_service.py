@@ -233,9 +233,9 @@ async def complete_task(
     if is_completed is not None:
         values = {"is_completed": is_completed}
         return await _set_fields(session, user_id, task_id, values, if_match)
-    statement = statements.toggle_task(is_conditional=if_match is not None)
+    parameters = _parameters(user_id, task_id)
     return await _change_task(
-        session, statement, _parameters(user_id, task_id), if_match, Effect.NOT_REPEATABLE
+        session, statements.TOGGLE_TASK, parameters, if_match, Effect.NOT_REPEATABLE
     )
 
 
@@ -259,9 +259,7 @@ async def move_task(
     """
     if place.neighbour == task_id:
         return await _keep_task(session, user_id, task_id, if_match)
-    statement = order.move_task(
-        place.side, has_neighbour=place.neighbour is not None, is_conditional=if_match is not None
-    )
+    statement = order.move_task(place.side, has_neighbour=place.neighbour is not None)
     parameters = _parameters(user_id, task_id) | {"the_neighbour": place.neighbour}
     moved = await _write(session, statement, parameters, if_match, Effect.IDEMPOTENT)
     if not moved.rows:
@@ -301,9 +299,8 @@ async def delete_task(
         TaskNotFound: the user has no such task.
         VersionMismatch: the task is at none of the versions in `if_match`.
     """
-    statement = statements.delete_task(is_conditional=if_match is not None)
     parameters = _parameters(user_id, task_id)
-    deleted = await _write(session, statement, parameters, if_match, Effect.IDEMPOTENT)
+    deleted = await _write(session, statements.DELETE_TASK, parameters, if_match, Effect.IDEMPOTENT)
     if deleted.rows or await _may_have_deleted(session, parameters, deleted):
         return
     await _raise_no_match(session, parameters, if_match)
@@ -419,7 +416,7 @@ async def _set_fields(
     values: Mapping[str, Any],
     if_match: frozenset[int] | None,
 ) -> TaskRow:
-    statement = statements.update_task(frozenset(values), is_conditional=if_match is not None)
+    statement = statements.update_task(frozenset(values))
     parameters = _parameters(user_id, task_id, values)
     return await _change_task(session, statement, parameters, if_match, Effect.IDEMPOTENT)
 
@@ -456,10 +453,10 @@ async def _write(
     effect: Effect,
 ) -> Outcome:
     """Run a write on one task. With `if_match`, a second attempt would conflict with the first."""
-    if if_match is None:
-        return await run(session, statement, parameters, effect)
-    parameters = parameters | {"versions": list(if_match)}
-    return await run(session, statement, parameters, Effect.NOT_REPEATABLE)
+    if if_match is not None:
+        effect = Effect.NOT_REPEATABLE
+    versions = None if if_match is None else list(if_match)
+    return await run(session, statement, parameters | {"versions": versions}, effect)
 
 
 async def _may_have_deleted(

@@ -13,7 +13,7 @@ from sqlalchemy import bindparam, cast, select
 from sqlalchemy.types import Text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from src.database import create_database
+from src.database import Database
 from src.models.limits import POSITION_DECIMALS, POSITION_MAX_LENGTH
 from src.services.order import between, position_between
 from tests.builders import create, rows_of, tasks_of
@@ -249,8 +249,8 @@ async def test_the_statement_and_the_batch_find_the_same_positions(
     found: list[str] = ["0" * 16, "9" * 16, f"{'9' * 16}.{'9' * POSITION_DECIMALS}"]
     sides = (cast(bindparam(side, type_=Text()), Text).label(side) for side in ("after", "before"))
     statement = select(between(select(*sides).cte("ends")).label("position"))
-    database = create_database(make_settings(shared_database_url))
-    async with database.session() as session:
+    database = Database(make_settings(shared_database_url))
+    async with database, database.session() as session:
         for _ in range(2000):
             low, high = sorted([draw.choice(found), draw.choice(found)])
             ends: list[str | None] = [low, high]
@@ -261,7 +261,6 @@ async def test_the_statement_and_the_batch_find_the_same_positions(
             if position is not None and position not in found:
                 insort(found, position)
                 del found[bisect_left(found, draw.choice(found)) : len(found) - 200]
-    await database.engine.dispose()
 
 
 async def _read(session: AsyncSession, statement: Any, ends: list[str | None]) -> str | None:

@@ -8,9 +8,11 @@ from typing import Final
 import psycopg
 import pytest
 from psycopg import errors
+from pydantic import SecretStr
 from sqlalchemy import select, true
 from sqlalchemy.exc import DBAPIError
 
+from src.config import Settings
 from src.database import (
     FIRST_PAUSE,
     MAX_ATTEMPTS,
@@ -145,16 +147,9 @@ class TestAttempts:
         """Tell how often a statement with this effect is attempted."""
         server = HangingUp()
         async with server.listen() as url:
-            database = Database(
-                url,
-                pool_size=1,
-                max_waiting=0,
-                timeout=30,
-                connect_timeout=10,
-                prepare_statements="auto",
-            )
-            with pytest.raises(DatabaseUnavailable, match="server closed the connection"):
-                async with database.session() as session:
-                    await run(session, self.STATEMENT, {}, effect)
-            await database.engine.dispose()
+            settings = Settings(database_url=SecretStr(url), db_pool_size=1, db_pool_timeout=30)
+            async with Database(settings) as database:
+                with pytest.raises(DatabaseUnavailable, match="server closed the connection"):
+                    async with database.session() as session:
+                        await run(session, self.STATEMENT, {}, effect)
         return server.clients

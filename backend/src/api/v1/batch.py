@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 
 from src.api.deps import SessionDep, UserId
 from src.api.etags import CACHE_CONTROL
-from src.api.openapi import BATCH_APPLIED, BODY, operation_id
+from src.api.openapi import BATCH_APPLIED, BODY
 from src.api.problems import Kind, problems
 from src.api.strict import StrictRoute
 from src.models.limits import BATCH_BODY_MAX_BYTES
@@ -27,7 +27,6 @@ router: Final = APIRouter(
     prefix="/api/v1/{user_id}/tasks/batch",
     tags=["tasks"],
     route_class=BatchRoute,
-    generate_unique_id_function=operation_id,
 )
 
 

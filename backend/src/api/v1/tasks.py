@@ -30,7 +30,6 @@ from src.api.openapi import (
     TASK_WRITTEN,
     TASKS_LISTED,
     merge_patch_also_as_json,
-    operation_id,
 )
 from src.api.problems import Kind, problems
 from src.api.strict import MERGE_PATCH, StrictRoute
@@ -59,7 +58,6 @@ router: Final = APIRouter(
     prefix="/api/v1/{user_id}/tasks",
     tags=["tasks"],
     route_class=StrictRoute,
-    generate_unique_id_function=operation_id,
 )
 
 # The body may be left out, but it is never null: OpenAPI must not offer that.
@@ -295,11 +293,11 @@ async def list_changes(
 
 
 def _path(request: Request) -> str:
-    """Give the path as the client wrote it, with what a URL cannot have percent-encoded."""
+    """Return the path as the client wrote it, with what a URL cannot have percent-encoded."""
     path: bytes = request.scope["raw_path"]
     return quote(path, safe="/%:@+")
 
 
 def _next_url(request: Request, cursor: str | None) -> str:
-    """Give the URL of this request with another cursor."""
+    """Return the URL of this request with another cursor."""
     return f"{_path(request)}?{urlencode({**request.query_params, 'cursor': cursor})}"
