@@ -22,7 +22,7 @@ from tests.processes import free_port, server
 DOCUMENTS: Final = ("README.md", "specs/002-backend-database/quickstart.md")
 ADDRESS: Final = "127.0.0.1:8000"
 ANYTHING: Final = "…"
-PATIENCE: Final = 60  # s
+PATIENCE: Final = 250  # s
 
 NOT_RUN: Final = {
     "make": "starts the server, which the test has done, or the tests themselves",

@@ -25,7 +25,7 @@ HERE: Final = Path(__file__).parents[1] / "clients"
 CLIENTS: Final = OPENAPI.parents[1] / "clients.md"
 PYTHON: Final = HERE / ".venv" / "bin"
 MODULES: Final = HERE / "node_modules"
-PATIENCE: Final = 100  # s
+PATIENCE: Final = 250  # s
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ PATIENCE: Final = 500  # s: it takes about ten
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 @pytest.mark.requirement("FR-034", "SC-004")
 def test_an_attack_with_all_checks_in_all_phases_finds_nothing(
     database_url: str, tmp_path: Path

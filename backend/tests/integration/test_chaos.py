@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.anyio,
     pytest.mark.chaos,
     pytest.mark.unscoped,  # the migrations run here
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(600),
 ]
 
 CLIENTS: Final = 8

@@ -37,7 +37,7 @@ from tests.builders import (
     tasks_of,
     version_in,
 )
-from tests.processes import serving
+from tests.processes import PATIENCE, serving
 from tests.wire import Fault, Wire
 
 pytestmark = pytest.mark.anyio
@@ -146,11 +146,13 @@ def essence(answer: httpx.Response) -> object:
 
 @pytest.fixture(scope="module")
 async def stage(shared_database_url: str) -> AsyncIterator[Stage]:
-    async with (
-        Wire(shared_database_url) as wire,
-        serving(wire.url, db_pool_size=1) as (_, client),
-    ):
-        yield Stage(wire, client, shared_database_url)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("src.database.RETRY_WINDOW", PATIENCE)  # however slow the machine is
+        async with (
+            Wire(shared_database_url) as wire,
+            serving(wire.url, db_pool_size=1, db_pool_timeout=30) as (_, client),
+        ):
+            yield Stage(wire, client, shared_database_url)
 
 
 class TestAFault:

@@ -161,7 +161,7 @@ def check_copies(follower: Follower, written: dict[int, Task], deleted: dict[int
 
 @pytest.mark.slow
 @pytest.mark.anyio
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 @pytest.mark.requirement("FR-079", "SC-013", "FR-016")
 async def test_a_follower_has_the_right_copy_at_every_version(
     own_client: httpx.AsyncClient, database_url: str, user: str

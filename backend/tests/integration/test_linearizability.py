@@ -22,7 +22,7 @@ from tests.linearizability import NEVER, Call, Result, State, Task, linearize
 from tests.processes import serving, until
 from tests.wire import Fault, Wire
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600), pytest.mark.slow]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(1800), pytest.mark.slow]
 
 each_number_of_calls = pytest.mark.parametrize(
     "calls", [1_000, pytest.param(10_000, marks=pytest.mark.chaos)]
@@ -161,7 +161,7 @@ class TestOneTask:
     @pytest.mark.requirement("FR-016", "FR-018")
     @each_number_of_calls
     async def test_is_linearizable(self, database_url: str, user: str, calls: int) -> None:
-        async with serving(database_url) as (_, client):
+        async with serving(database_url, db_pool_timeout=30) as (_, client):
             register = Register(client, user)
             statuses = await check(register, calls, lambda: None, lambda: True)
 

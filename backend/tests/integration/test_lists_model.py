@@ -236,7 +236,7 @@ def at_least(examples: int) -> settings:
     )
 
 
-@pytest.mark.timeout(600)  # it takes a minute, and several on a busy machine
+@pytest.mark.timeout(1800)  # it takes a minute, and several on a busy machine
 @pytest.mark.no_cover  # it is not about which lines run, and measured it takes longer
 # Nearly every statement here is a new one, and to check it would take longer than the test.
 # `test_scoping` checks the statements of all filters and sorts.

@@ -162,7 +162,7 @@ class Writer:
 
 @pytest.mark.slow
 @pytest.mark.anyio
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.no_cover  # it is not about which lines run, and measured it takes longer
 @pytest.mark.requirement("SC-015", "FR-087", "FR-088", "FR-093")
 async def test_many_clients_arrange_the_order_that_a_plain_list_would_have(
@@ -190,7 +190,7 @@ async def test_many_clients_arrange_the_order_that_a_plain_list_would_have(
 
 @pytest.mark.slow
 @pytest.mark.anyio
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 @pytest.mark.no_cover  # the same
 @pytest.mark.requirement("SC-016", "FR-091")
 async def test_any_number_of_tasks_can_be_dropped_into_the_same_gap(

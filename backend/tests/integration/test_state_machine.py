@@ -302,7 +302,7 @@ def story(shared_database_url: str) -> Iterator[type[Story]]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)  # it takes a minute, and several on a busy machine
+@pytest.mark.timeout(1800)  # it takes a minute, and several on a busy machine
 @pytest.mark.no_cover  # it is not about which lines run, and measured it takes longer
 @pytest.mark.requirement("SC-012", "FR-013", "FR-016", "FR-018", "FR-053", "FR-055")
 def test_every_story_goes_as_the_model_says(story: type[Story]) -> None:
