@@ -37,8 +37,8 @@ def fields_at(body: object, place: Place) -> dict[str, str]:
     for step in place:
         if isinstance(step, int):  # an item has the type of its list
             continue
-        inner = [found for model in models for found in _models_of(model, step)]
-        models = inner or [model for model in models if _has_tag(model, step)]
+        of_field = [found for model in models for found in _models_of(model, step)]
+        models = of_field or [model for model in models if _has_tag(model, step)]
     fields = [(name, field) for model in models for name, field in model.model_fields.items()]
     deeper = {
         inner: f"{name}.{inner}"
