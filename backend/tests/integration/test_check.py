@@ -108,6 +108,20 @@ async def test_a_database_that_is_far_away_is_a_warning(
     assert (await found(database_url))["round trip"].verdict is Verdict.WARNING
 
 
+@pytest.mark.requirement("FR-162")
+async def test_a_start_logs_what_has_failed_and_nothing_else(
+    database_url: str, make_empty_database: Callable[[], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    nowhere = f"postgresql://alice@127.0.0.1:{free_port()}/tasks"
+    for url in (database_url, make_empty_database(), nowhere):
+        await cli.log_failed_checks(make_settings(url))
+
+    no_schema, no_database = (record.getMessage() for record in caplog.records)
+    assert no_schema.startswith("schema: ")
+    assert no_schema.endswith("run `migrate`, or grant the role its privileges")
+    assert no_database == "database: Connection refused; check DATABASE_URL"
+
+
 class TestTheCommand:
     @pytest.fixture
     def run_on(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], tuple[int, list[str]]]:
