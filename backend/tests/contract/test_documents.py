@@ -16,12 +16,13 @@ from typing import Any, Final, NamedTuple
 import pytest
 
 from src.config import ROOT
-from tests.contract.markdown import Fence, fences
+from tests.contract.markdown import Fence, fences, section
 from tests.processes import free_port, server
 
 DOCUMENTS: Final = ("README.md", "specs/002-backend-database/quickstart.md")
 ADDRESS: Final = "127.0.0.1:8000"
 ANYTHING: Final = "…"
+_RATES: Final = "Requests per second"
 PATIENCE: Final = 250  # s
 
 NOT_RUN: Final = {
@@ -157,6 +158,20 @@ class TestDocument:
         makefile = (ROOT / "Makefile").read_text()
         assert named
         assert not [target for target in named if f"\n{target}:" not in makefile]
+
+
+@pytest.mark.requirement("SC-001")
+def test_the_figures_of_performance_are_those_of_the_last_benchmark() -> None:
+    rows = re.compile(r"^\| ([a-z][^|]+?) \| (\d.*) \|$", re.MULTILINE)
+    report = section(ROOT / "backend" / "benchmarks" / "results" / "report.md", _RATES)
+    measured = {name: figures.split(" | ") for name, figures in rows.findall(report)}
+
+    shown = rows.findall((ROOT / "specs/002-backend-database/performance.md").read_text())
+
+    assert len(shown) == 7
+    for name, figures in shown:
+        task_api, _first_build, *others = measured[name]
+        assert figures.split(" | ") == [task_api, *others]
 
 
 class TestComparison:
