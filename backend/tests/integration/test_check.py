@@ -113,6 +113,7 @@ async def test_a_start_logs_what_has_failed_and_nothing_else(
     database_url: str, make_empty_database: Callable[[], str], caplog: pytest.LogCaptureFixture
 ) -> None:
     nowhere = f"postgresql://alice@127.0.0.1:{free_port()}/tasks"
+    caplog.set_level("WARNING", logger="src.cli")  # a test before may have set another one
     for url in (database_url, make_empty_database(), nowhere):
         await cli.log_failed_checks(make_settings(url))
 
