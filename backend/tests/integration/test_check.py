@@ -117,7 +117,8 @@ async def test_a_start_logs_what_has_failed_and_nothing_else(
     for url in (database_url, make_empty_database(), nowhere):
         await cli.log_failed_checks(make_settings(url))
 
-    no_schema, no_database = (record.getMessage() for record in caplog.records)
+    messages = [record.getMessage() for record in caplog.records if record.name == "src.cli"]
+    no_schema, no_database = messages
     assert no_schema.startswith("schema: ")
     assert no_schema.endswith("run `migrate`, or grant the role its privileges")
     assert no_database == "database: Connection refused; check DATABASE_URL"
