@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 
 class RequestContext:
-    """Gives each request its id, logs and counts it.
+    """Gives each request its id, logs and counts it, and its answer the security headers.
 
     A client's own `X-Request-ID` is used if it is harmless in a header and a log. White space
     around the values of headers is removed, since it is not part of them (RFC 9110, section 5.5);
