@@ -106,6 +106,10 @@ _LOCKS: Final = (" FOR UPDATE", " FOR SHARE", " FOR NO KEY UPDATE", " FOR KEY SH
 _OPENING: Final = WeakKeyDictionary[psycopg.AsyncConnection[Any], asyncio.TimerHandle]()
 """The timers of new connections. They run until SQLAlchemy has asked its own questions, too."""
 
+_IS_BINARY: Final[ContextVar[bool]] = ContextVar("is_binary", default=False)
+"""Whether the current statement has the execution option `binary`. The driver reads such rows
+faster, but types that it does not know arrive as bytes."""
+
 log = logging.getLogger(__name__)
 
 
@@ -268,7 +272,10 @@ class Database:
         """
         try:
             connection = await psycopg.AsyncConnection.connect(
-                **self._connection_options, autocommit=True, prepare_threshold=None
+                **self._connection_options,
+                autocommit=True,
+                prepare_threshold=None,
+                cursor_factory=_Cursor,
             )
             backend_pid = await _open(connection)
         except psycopg.Error as error:
@@ -282,6 +289,16 @@ class Database:
         if {"auto": is_direct, "always": True, "never": False}[self._prepare_statements]:
             connection.prepare_threshold = _PREPARE_THRESHOLD
         return connection
+
+
+class _Cursor(psycopg.AsyncCursor[Any]):
+    """A cursor that can receive the rows of a statement in PostgreSQL's binary format."""
+
+    async def execute(self, *arguments: Any, **options: Any) -> Self:  # noqa: ANN401 — as in the base class
+        """Execute a statement, in the format that its execution options ask for."""
+        if _IS_BINARY.get():
+            options["binary"] = True
+        return await super().execute(*arguments, **options)
 
 
 def require_utf8(server: psycopg.ConnectionInfo) -> None:
@@ -511,9 +528,11 @@ def _run_limited(name: str, cursor: DBAPICursor, statement: str, *more: Any) -> 
         raise AutocommitError("cannot lock rows")
     seconds = context.execution_options.get("timeout", STATEMENT_TIMEOUT)
     timer = _Timer(_driver_connection(connection.connection), seconds)
+    format_ = _IS_BINARY.set(context.execution_options.get("binary", False))
     try:
         getattr(context.dialect, name)(cursor, statement, *more)
     finally:
+        _IS_BINARY.reset(format_)
         timer.stop()
     if not statement.lstrip().startswith("SELECT"):
         _marks(connection)[_HAS_WRITTEN] = True

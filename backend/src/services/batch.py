@@ -64,7 +64,6 @@ from src.services.order import Key, Order, key_of
 from src.services.statements import (
     USER,
     columns_like_task,
-    columns_of,
     task_lists,
     task_of,
     task_tombstones,
@@ -313,7 +312,9 @@ def _read_batch() -> Select[Any]:
     """
     found = union_all(
         select(
-            *columns_of(tasks), tasks.c.request_hash, cast(null(), INSTANT).label("deleted_at")
+            *columns_like_task(tasks),
+            tasks.c.request_hash,
+            cast(null(), INSTANT).label("deleted_at"),
         ).where(tasks.c.user_id == USER, tasks.c.id == any_(_IDS)),
         select(
             *columns_like_task(task_tombstones),

@@ -22,7 +22,6 @@ from src.services.statements import (
     USER,
     clock_at,
     columns_like_task,
-    columns_of,
     list_version,
     task_lists,
     task_of,
@@ -112,7 +111,7 @@ def _list_changes() -> Select[Any]:
     """
     fresh = list_version != all_(SEEN)
     changed = (
-        select(*columns_of(tasks), cast(null(), INSTANT).label("deleted_at"))
+        select(*columns_like_task(tasks), cast(null(), INSTANT).label("deleted_at"))
         .where(tasks.c.user_id == USER, tasks.c.version > _SINCE, fresh)
         .order_by(tasks.c.version)
         .limit(LIMIT + 1)

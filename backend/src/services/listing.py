@@ -47,7 +47,7 @@ from src.services.statements import (
     LIMIT,
     SEEN,
     USER,
-    columns_of,
+    columns_like_task,
     list_version,
     task_of,
     tasks,
@@ -350,7 +350,7 @@ def _list_tasks(
         *(_FILTERS[key] for key in sorted(filters)),
     ]
     of_page = [] if is_first else [_follows(columns)]
-    shown = columns_of(tasks)
+    shown = columns_like_task(tasks)
     if any(column.name == "due_day" for column in columns):
         shown.append(due_day.label("due_day"))
     page = (

@@ -44,7 +44,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import BIGINT
 from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.types import NullType, TypeEngine
+from sqlalchemy.types import NullType
 
 from src.models.limits import POSITION_MAX_LENGTH, POSITION_WHOLE_DIGITS
 from src.models.task import (
@@ -75,23 +75,18 @@ list_version: Final = func.coalesce(
 # PostgreSQL takes an untyped parameter for text.
 _FINGERPRINT: Final = cast(bindparam("the_fingerprint", type_=LargeBinary()), LargeBinary())
 
-_AS_THE_DRIVER_READS_IT: Final[dict[str, TypeEngine[Any]]] = {
-    "tags": NullType(),
-    "priority": Text(),
-}
-
 
 def columns_of(task: FromClause) -> list[ColumnElement[Any]]:
-    """Select the columns of a `TaskRow`.
+    """Select the columns of a `TaskRow`, to be returned.
 
-    SQLAlchemy's ARRAY and Enum look at each value once more; psycopg reads them well by itself.
+    SQLAlchemy's Enum and ARRAY look at each value once more; the driver reads text and arrays well
+    by itself. In binary, it does not know an enum.
     """
-    return [
-        type_coerce(task.c[name], _AS_THE_DRIVER_READS_IT[name]).label(name)
-        if name in _AS_THE_DRIVER_READS_IT
-        else task.c[name]
-        for name in TaskRow._fields
-    ]
+    as_the_driver_reads_it: dict[str, ColumnElement[Any]] = {
+        "priority": cast(task.c.priority, Text).label("priority"),
+        "tags": type_coerce(task.c.tags, NullType()).label("tags"),
+    }
+    return [as_the_driver_reads_it.get(name, task.c[name]) for name in TaskRow._fields]
 
 
 def task_of(row: Row[Any]) -> TaskRow:
@@ -105,7 +100,7 @@ def tombstone_of(row: Row[Any]) -> Tombstone:
 
 
 def columns_like_task(row: FromClause) -> list[ColumnElement[Any]]:
-    """Select a row that has only some of the columns of a `TaskRow`, for a UNION."""
+    """Select the columns of a `TaskRow`, for `with_list`; null for those that the row lacks."""
     return [
         row.c[name] if name in row.c else cast(null(), tasks.c[name].type).label(name)
         for name in TaskRow._fields
@@ -113,12 +108,17 @@ def columns_like_task(row: FromClause) -> list[ColumnElement[Any]]:
 
 
 def with_list(page: FromClause, *more: ColumnElement[Any]) -> Select[Any]:
-    """Select a page and, in each row, the version of the list and what `more` it is asked for.
+    """Return a page and, in each row, the version of the list and what `more` it is asked for.
 
-    An empty page is one row without an id.
+    An empty page is one row without an id. The driver reads long pages faster in binary.
     """
     head = select(list_version.label("list_version"), *more).subquery("head")
-    return select(page, head).select_from(head.outerjoin(page, true()))
+    beside_the_task = [column for column in page.c if column.name not in TaskRow._fields]
+    return (
+        select(*columns_of(page), *beside_the_task, head)
+        .select_from(head.outerjoin(page, true()))
+        .execution_options(binary=True)
+    )
 
 
 def _new_value(field: str) -> ColumnElement[Any]:

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, WebSocket
 from pydantic import BaseModel, field_validator
-from sqlalchemy import event, text
+from sqlalchemy import event, literal_column, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import col, func, select
@@ -514,6 +514,17 @@ class TestASession:
         await session.exec(slow.execution_options(timeout=30))
         with pytest.raises(DBAPIError):
             await session.exec(slow)
+
+    @pytest.mark.requirement("FR-067")
+    async def test_receives_the_rows_of_a_statement_in_binary_only_if_it_asks_for_that(
+        self, session: AsyncSession
+    ) -> None:
+        priority = select(literal_column("'high'::task_priority"))
+
+        in_binary = (await session.exec(priority.execution_options(binary=True))).one()
+        as_text = (await session.exec(priority)).one()
+
+        assert (in_binary, as_text) == (b"high", "high")
 
     @pytest.mark.requirement("FR-067")
     async def test_rolls_back_what_was_flushed(
