@@ -519,7 +519,7 @@ class TestASession:
     async def test_receives_the_rows_of_a_statement_in_binary_only_if_it_asks_for_that(
         self, session: AsyncSession
     ) -> None:
-        priority = select(literal_column("'high'::task_priority"))
+        priority: Any = select(literal_column("'high'::task_priority"))
 
         in_binary = (await session.exec(priority.execution_options(binary=True))).one()
         as_text = (await session.exec(priority)).one()

@@ -1,10 +1,11 @@
 """The two halves of a list agree: the parameters of its query, and the parts of its statement."""
 
+import re
 from typing import Final, get_args
 
 import pytest
 
-from src.schemas.query import SORT_FIELDS, TaskListQuery
+from src.schemas.query import SORT_FIELDS, TaskListQuery, sort_keys
 from src.services import listing
 
 NO_FILTERS: Final = {"limit", "cursor", "include_total", "sort", "tz"}
@@ -65,6 +66,23 @@ class TestSorts:
     @pytest.mark.requirement("FR-049")
     def test_are_those_that_the_query_knows(self) -> None:
         assert list(listing._SORTS) == list(SORT_FIELDS)
+
+    @pytest.mark.requirement("FR-049")
+    def test_compare_titles_by_code_point_in_every_part_of_the_statement(self) -> None:
+        """The embedded PostgreSQL has no other order of text: no test of results would notice."""
+        pages = [
+            listing._list_tasks(
+                sort_keys("title,-due"), frozenset(), is_first=is_first, include_total=False
+            )
+            for is_first in (True, False)
+        ]
+
+        compared = [
+            re.findall(r"\.title\b( COLLATE \"C\")?", sql[sql.index("WHERE tasks.user_id") :])
+            for sql in map(str, pages)
+        ]
+
+        assert [set(collations) for collations in compared] == [{' COLLATE "C"'}] * 2
 
 
 class TestStatements:
