@@ -13,7 +13,16 @@ from src.api.problems import Kind
 from src.config import ROOT
 from src.services.changes import TOKENS
 from src.services.cursors import encode_cursor
-from tests.builders import NEW, REPLACEMENT, create, path_of, problem, stop_clock, tasks_of
+from tests.builders import (
+    NEW,
+    REPLACEMENT,
+    After,
+    create,
+    path_of,
+    problem,
+    stop_clock,
+    tasks_of,
+)
 from tests.processes import serving
 
 pytestmark = pytest.mark.anyio
@@ -173,6 +182,29 @@ class TestSinceAToken:
         found = await changes(client, user, since=since)
 
         assert (found["changed"], found["deleted"]) == ([again], [])
+
+    @pytest.mark.parametrize("is_in_batch", [False, True], ids=["alone", "in a batch"])
+    async def test_the_deletion_of_such_a_task_replaces_the_earlier_one(
+        self, client: httpx.AsyncClient, user: str, shared_database_url: str, *, is_in_batch: bool
+    ) -> None:
+        task = await create(client, user)
+        since = await token(client, user)
+        execute(
+            shared_database_url,
+            "INSERT INTO task_tombstones SELECT user_id, id, version - 1, '2020-01-01' FROM tasks"
+            " WHERE user_id = %(user)s",
+            user,
+        )
+
+        if is_in_batch:
+            operations = [{"op": "delete", "id": task["id"]}]
+            await client.post(f"{tasks_of(user)}/batch", json={"operations": operations})
+        else:
+            await client.delete(path_of(task))
+
+        (tombstone,) = (await changes(client, user, since=since))["deleted"]
+        assert tombstone["version"] == After(task["version"])
+        assert tombstone["deleted_at"] > task["created_at"]
 
     @pytest.mark.parametrize("limit", [1, 2, 3, 1000])
     async def test_the_answers_together_have_everything_once(
