@@ -86,9 +86,10 @@ def backup_command(file: Backup) -> None:
 
 @app.command("restore")
 def restore_command(file: Backup) -> None:
-    """Replace the data of the embedded PostgreSQL with that of a backup, or change nothing.
+    """Replace the data of the embedded PostgreSQL with a backup. The server must be stopped.
 
-    Clients that follow the changes start again.
+    If the backup cannot be restored, nothing changes. After a restore, clients that follow the
+    changes get 410 and copy the tasks again.
     """
     with cli.errors_in_one_line(), _embedded() as server:
         settings = _settings_of(server)

@@ -60,7 +60,7 @@ _NO_SUCH_ADDRESS: Final = (EADDRNOTAVAIL, EAFNOSUPPORT)  # such as ::1 where IPv
 log = logging.getLogger(__name__)
 
 app: Final = typer.Typer(
-    help="The Task API. Settings come from the environment and the file .env.",
+    help="The Task API. Settings come from the environment and the file .env; see .env.example.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -153,20 +153,22 @@ async def plant(settings: Settings, user: str, count: int, *, force: bool) -> No
 def restored_command() -> None:
     """Run this once after restoring a backup, before you serve.
 
-    Clients that have seen newer tasks than those of the backup then start again.
+    Clients that follow the changes then get 410 and copy the tasks again.
     """
     with errors_in_one_line():
         count = asyncio.run(restart_lists(Settings()))
-        print(f"lists restarted: {count}; clients that ask for their changes start again")
+        print(f"lists restarted: {count}; clients that follow the changes copy the tasks again")
 
 
 async def restart_lists(settings: Settings) -> int:
     """Let every list start again at the present time; return their number."""
-    async with Database(settings) as database, database.session() as session, transaction(session):
-        # One statement for all users may take longer than any request should.
-        await session.exec(select(func.set_config("statement_timeout", "0", True)))  # noqa: FBT003 — is_local
-        unhurried = RESTART_LISTS.execution_options(timeout=_RESTART_TIMEOUT)
-        restarted = await session.exec(unhurried)
+    async with Database(settings) as database, database.session() as session:
+        await revisions.check(session)  # a backup may be empty, or of an earlier release
+        async with transaction(session):
+            # One statement for all users may take longer than any request should.
+            await session.exec(select(func.set_config("statement_timeout", "0", True)))  # noqa: FBT003 — is_local
+            unhurried = RESTART_LISTS.execution_options(timeout=_RESTART_TIMEOUT)
+            restarted = await session.exec(unhurried)
     return int(restarted.rowcount)
 
 

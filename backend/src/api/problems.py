@@ -126,11 +126,11 @@ class Kind(Enum):
         " for PATCH), with no charset but UTF-8.",
     )
     INVALID_REQUEST = (422, "Invalid request", "`errors` lists what to correct.")
-    INTERNAL_ERROR = (500, "Internal error", "Quote request_id when you report it.")
+    INTERNAL_ERROR = (500, "Internal error", "Report this error with its request_id.")
     DATABASE_UNAVAILABLE = (
         503,
         "Database unavailable",
-        "Nothing was changed. Send the request again after the seconds in Retry-After.",
+        "Nothing was changed. Wait for the seconds in Retry-After, then send the request again.",
     )
     OUTCOME_UNKNOWN = (
         503,

@@ -56,8 +56,8 @@ VIOLATIONS: Final = {
     "too_long": ("too_long", "must have at most {max_length} items"),
     USER_ID_PATTERN: (
         "invalid_format",
-        f"must be 1 to {USER_ID_MAX_LENGTH} characters: ASCII letters, digits and ~ @ | : + - _ ."
-        " The first character must not be . @ | : or +",
+        f"must be 1 to {USER_ID_MAX_LENGTH} characters: ASCII letters, digits, and . ~ @ | : + - _;"
+        " must not begin with . @ | : or +",
     ),
     IDEMPOTENCY_KEY_PATTERN: (
         "invalid_format",

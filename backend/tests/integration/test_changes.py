@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any, Final
 
 import httpx
@@ -396,7 +397,7 @@ class TestAListThatRestarted:
             assert new["version"] > tasks[1]["version"] + 1  # the restart has one of its own
         assert (done.returncode, done.stdout, done.stderr) == (
             0,
-            "lists restarted: 2; clients that ask for their changes start again\n",
+            "lists restarted: 2; clients that follow the changes copy the tasks again\n",
             "",
         )
 
@@ -406,6 +407,15 @@ class TestAListThatRestarted:
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr.startswith("task-api: DATABASE_URL: the database cannot be used: ")
         assert done.stderr.count("\n") == 1
+
+    def test_needs_the_tables_to_restart(self, make_empty_database: Callable[[], str]) -> None:
+        done = run_restored(make_empty_database())
+
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == (
+            "task-api: DATABASE_URL: the database cannot be used: relation"
+            ' "task_api_version" does not exist: run `migrate`, or grant the role its privileges\n'
+        )
 
     @pytest.mark.requirement("FR-078")
     async def test_never_uses_a_version_again(

@@ -206,8 +206,8 @@ class TestUserId:
                 {
                     "parameter": "user_id",
                     "code": "invalid_format",
-                    "detail": "must be 1 to 128 characters: ASCII letters, digits and"
-                    " ~ @ | : + - _ . The first character must not be . @ | : or +",
+                    "detail": "must be 1 to 128 characters: ASCII letters, digits, and"
+                    " . ~ @ | : + - _; must not begin with . @ | : or +",
                 }
             ],
         )

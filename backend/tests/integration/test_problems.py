@@ -242,11 +242,12 @@ class TestEveryKind:
             " application/merge-patch+json for PATCH), with no charset but UTF-8.",
         ),
         "invalid_request": (422, "Invalid request", "`errors` lists what to correct."),
-        "internal_error": (500, "Internal error", "Quote request_id when you report it."),
+        "internal_error": (500, "Internal error", "Report this error with its request_id."),
         "database_unavailable": (
             503,
             "Database unavailable",
-            "Nothing was changed. Send the request again after the seconds in Retry-After.",
+            "Nothing was changed. Wait for the seconds in Retry-After, then send the request"
+            " again.",
         ),
     }
     HEADERS: Final = {
@@ -378,8 +379,8 @@ class TestViolations:
                 {
                     "parameter": "user_id",
                     "code": "invalid_format",
-                    "detail": "must be 1 to 128 characters: ASCII letters, digits and"
-                    " ~ @ | : + - _ . The first character must not be . @ | : or +",
+                    "detail": "must be 1 to 128 characters: ASCII letters, digits, and"
+                    " . ~ @ | : + - _; must not begin with . @ | : or +",
                 },
                 {
                     "parameter": "task_id",

@@ -14,8 +14,8 @@ from src.schemas.task import READ_ONLY
 from tests.conftest import BASE_URL
 
 USER_ID: Final = (
-    "must be 1 to 128 characters: ASCII letters, digits and ~ @ | : + - _ ."
-    " The first character must not be . @ | : or +"
+    "must be 1 to 128 characters: ASCII letters, digits, and . ~ @ | : + - _;"
+    " must not begin with . @ | : or +"
 )
 KEY: Final = "must be 1 to 255 visible ASCII characters without spaces"
 
