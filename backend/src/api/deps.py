@@ -42,8 +42,9 @@ UserId = Annotated[
     str,
     Path(
         pattern=USER_ID_PATTERN,
-        description="The user whose tasks these are: opaque, ASCII, case-sensitive. There is no"
-        " authentication yet: anyone who can reach the server can act for any user.",
+        description="The user whose tasks these are: any id that your application uses, in ASCII"
+        " and case-sensitive. You need not create users: a user without tasks has an empty list."
+        " There is no authentication yet: anyone who can reach the server can act for any user.",
         examples=["alice"],
     ),
 ]

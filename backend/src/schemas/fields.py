@@ -193,8 +193,8 @@ Position = Annotated[
     StringConstraints(pattern=limits.POSITION_PATTERN),
     Field(
         description="The place of the task in the user's order: sort by it as text, byte by byte,"
-        f" then by the id. It is a decimal number: {limits.POSITION_WHOLE_DIGITS} digits, then, to"
-        f" lie between two others, a point and up to {limits.POSITION_DECIMALS} digits, the last of"
+        f" then by the id. It is a decimal number: {limits.POSITION_WHOLE_DIGITS} digits,"
+        f" optionally followed by a point and 1 to {limits.POSITION_DECIMALS} digits, the last of"
         " which is not 0.",
         examples=["1796235330123456"],
     ),

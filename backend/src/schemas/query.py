@@ -206,7 +206,7 @@ class TaskListQuery(TaskSummaryQuery):
     cursor: str | None = Field(
         None,
         description="The `next_cursor` of the previous page. Use it with the same user,"
-        " filters, `tz` and `sort`; any others are refused with 422.",
+        " filters, `tz` and `sort`; with any others, you get 422.",
         examples=["kmcPTiE_Z1HuWyIyMDI2LTAzLTAxVDA5OjMwOjAwLjAwMDAwMFoiXQ"],
     )
     include_total: Flag = Field(
@@ -220,8 +220,8 @@ class TaskListQuery(TaskSummaryQuery):
         " separated by commas, each at most once. Each is ascending, or descending with `-` in"
         " front. `due` sorts by the day in `tz`; within a day, tasks with a `due_date` come"
         " first, then those with a `due_at` in order of time. Tasks without a due date come"
-        " last both ways. `title` sorts by code point, `position` in the order that the user"
-        " arranged. Ties are broken by the id.",
+        " last in either direction. `title` sorts by code point, `position` in the order that the"
+        " user arranged. Ties are broken by the id.",
         examples=["due,-priority"],
     )
     is_completed: Flag | None = Field(

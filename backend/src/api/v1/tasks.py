@@ -282,9 +282,10 @@ async def list_changes(
 ) -> Response:
     """List what changed since you last asked: every change and every deletion, each task once.
 
-    Start without `since`: you get all tasks. Then ask again with the `next` of the last response,
-    at once while `has_more` is true. Apply each response to your copy: store the tasks in
-    `changed`, remove those in `deleted`. On 410, discard your copy and start again.
+    Start without `since`: you get all tasks. Then send the `next` of the last response as `since`:
+    at once while `has_more` is true, and later whenever you want to know what has changed. Apply
+    each response to your copy: store the tasks in `changed`, remove those in `deleted`. On 410,
+    discard your copy and start again without `since`.
     """
     changes = await todo_service.list_changes(
         session, user_id, query, seen=versions_in(if_none_match)
