@@ -1,7 +1,7 @@
 """The client programs in the documents work, and survive what they say they survive.
 
 They are taken from the document as they stand, and run against a server behind a proxy that
-loses answers, loses requests and answers 503.
+loses answers, loses requests and answers 503 and the like.
 """
 
 import json
@@ -66,8 +66,8 @@ class Unreliable(BaseHTTPRequestHandler):
         trouble = self.troubles.popleft() if self.troubles else ""
         if trouble == "lose the request":
             self.close_connection = True
-        elif trouble == "be unavailable":
-            self.answer(503, {"Retry-After": "0"}, b"")
+        elif trouble.startswith("answer "):
+            self.answer(int(trouble.removeprefix("answer ")), {"Retry-After": "0"}, b"")
         elif trouble.startswith("be a gateway"):
             wait = trouble.removeprefix("be a gateway")
             self.answer(503, {"Retry-After": wait.strip()} if wait else {}, b"")
@@ -214,7 +214,9 @@ class TestClient:
         assert (rows["tasks"], len(rows["task_tombstones"])) == ([], 1)
 
     @pytest.mark.requirement("FR-060")
-    @pytest.mark.parametrize("trouble", ["lose the request", "be unavailable"])
+    @pytest.mark.parametrize(
+        "trouble", ["lose the request", *(f"answer {status}" for status in (408, 502, 503, 504))]
+    )
     def test_sends_again_what_was_not_done(
         self,
         language: str,
@@ -444,13 +446,13 @@ offline.delete("{deleted["id"]}")
         ("troubles", "expected"),
         [
             (["lose the request"], ["POST 200", "GET 200"]),
-            (["be unavailable"], ["POST 200", "GET 200"]),
+            (["answer 503"], ["POST 200", "GET 200"]),
             (["lose the answer"], ["POST 200", "POST 409", "POST 200", "GET 200"]),
             (
                 ["lose the answer", "lose the answer", "lose the request", "", "lose the answer"],
                 ["POST 200", "POST 409", "POST 409", "POST 200", "POST 200", "GET 200"],
             ),
-            (["", "lose the answer", "be unavailable"], ["POST 200", "GET 200", "GET 200"]),
+            (["", "lose the answer", "answer 503"], ["POST 200", "GET 200", "GET 200"]),
         ],
         ids=["request", "unavailable", "answer", "again and again", "changes"],
     )
