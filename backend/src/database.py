@@ -90,6 +90,9 @@ _MISSING: Final = frozenset(
         "42501",  # insufficient_privilege
     }
 )
+IF_MISSING: Final = "run `migrate`, or grant the role its privileges"
+"""What to do about them."""
+
 _CONNECTION_EXCEPTION: Final = "08"  # SQLSTATE class: how poolers report that they lost the server
 _CHANGED_RESULT: Final = "0A000"
 _READ_ONLY: Final = "25006"
@@ -427,8 +430,7 @@ async def run(
                 if _is_unavailable(error):
                     raise DatabaseUnavailable(_reason(error)) from error
                 if _sqlstate(error) in _MISSING:
-                    advice = "run `migrate`, or grant the role its privileges"
-                    raise DatabaseUnavailable(f"{_reason(error)}: {advice}") from error
+                    raise DatabaseUnavailable(f"{_reason(error)}: {IF_MISSING}") from error
                 raise
             # Another connection: this one is lost, or in a state that failed.
             await session.run_sync(lambda sync_session: _invalidate_connection(sync_session.info))

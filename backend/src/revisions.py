@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from src.config import ROOT
-from src.database import Effect, run, warn_once
+from src.database import IF_MISSING, Effect, run, warn_once
 from src.exceptions import DatabaseUnavailable
 from src.models.task import metadata
 
@@ -69,7 +69,9 @@ async def check(session: AsyncSession) -> None:
     parameters = {"tables": [*metadata.tables], "privileges": _PRIVILEGES}
     (state,) = (await run(session, _STATE, parameters, Effect.READ)).rows
     if state.lacks:
-        raise DatabaseUnavailable(f"the role {state.role} lacks {', '.join(state.lacks)}")
+        raise DatabaseUnavailable(
+            f"the role {state.role} lacks {', '.join(state.lacks)}: {IF_MISSING}"
+        )
     # The revisions are numbers of fixed width.
     if state.revision is None or state.revision < newest():
         raise DatabaseUnavailable(

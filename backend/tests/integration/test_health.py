@@ -69,14 +69,14 @@ class TestReadiness:
             ),
             pytest.param(
                 "DROP TABLE task_tombstones",
-                "the role {role} lacks the table task_tombstones",
+                f"the role {{role}} lacks the table task_tombstones: {_ADVICE}",
                 id="a table is missing",
             ),
             pytest.param(
                 "REVOKE DELETE ON tasks FROM CURRENT_USER; REVOKE ALL ON task_lists FROM PUBLIC,"
                 " CURRENT_USER",
                 "the role {role} lacks DELETE on task_lists, DELETE on tasks, INSERT on task_lists,"
-                " SELECT on task_lists, UPDATE on task_lists",
+                f" SELECT on task_lists, UPDATE on task_lists: {_ADVICE}",
                 id="privileges are missing",
             ),
             pytest.param(
