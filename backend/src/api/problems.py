@@ -126,7 +126,7 @@ class Kind(Enum):
         " for PATCH), with no charset but UTF-8.",
     )
     INVALID_REQUEST = (422, "Invalid request", "`errors` lists what to correct.")
-    INTERNAL_ERROR = (500, "Internal error", "Report this error with its request_id.")
+    INTERNAL_ERROR = (500, "Internal error", "Quote request_id when you report it.")
     DATABASE_UNAVAILABLE = (
         503,
         "Database unavailable",

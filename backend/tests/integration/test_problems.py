@@ -242,7 +242,7 @@ class TestEveryKind:
             " application/merge-patch+json for PATCH), with no charset but UTF-8.",
         ),
         "invalid_request": (422, "Invalid request", "`errors` lists what to correct."),
-        "internal_error": (500, "Internal error", "Report this error with its request_id."),
+        "internal_error": (500, "Internal error", "Quote request_id when you report it."),
         "database_unavailable": (
             503,
             "Database unavailable",
