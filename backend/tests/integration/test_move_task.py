@@ -400,26 +400,38 @@ class TestMoveTask:
         assert moved.status_code == 200
 
     @pytest.mark.requirement("FR-091")
+    @pytest.mark.parametrize(
+        ("whole", "digit", "numbers"),
+        [
+            pytest.param("0" * 16, "0", range(399), id="at the top"),
+            pytest.param(f"{5:016}", "0", range(1, 400), id="in between"),
+            pytest.param("9" * 16, "9", range(601, 1000), id="at the end"),
+        ],
+    )
     async def test_room_is_found_even_in_a_crowd(
-        self, client: httpx.AsyncClient, user: str
+        self, client: httpx.AsyncClient, user: str, whole: str, digit: str, numbers: range
     ) -> None:
         """Hundreds of tasks have no number between them, so tasks far away are moved, too."""
         crowd = [
-            {"title": f"{n:03}", "position": f"0000000000000005.{'0' * 37}{n:03}".rstrip("0")}
-            for n in range(1, 400)
+            {
+                "title": f"{number:03}",
+                "position": f"{whole}.{digit * 37}{number:03}".rstrip("0").rstrip("."),
+            }
+            for number in numbers
         ]
         for start in range(0, len(crowd), 100):
             operations = [{"op": "create", "task": task} for task in crowd[start : start + 100]]
             answer = await client.post(f"{tasks_of(user)}/batch", json={"operations": operations})
             assert answer.status_code == 200
-        task = await create(client, user, title="new")
+        task = await create(client, user, title="new", position="0000000000000001")
         listed = (
             await client.get(tasks_of(user), params={"sort": "position", "limit": 1000})
         ).json()
+        others = [other for other in listed["items"] if other["id"] != task["id"]]
 
-        moved = await move(client, task, after=listed["items"][200]["id"])
+        moved = await move(client, task, after=others[200]["id"])
 
-        titles = [other["title"] for other in listed["items"][:-1]]
+        titles = [other["title"] for other in others]
         titles.insert(201, "new")
         answer = await client.get(tasks_of(user), params={"sort": "position", "limit": 1000})
         assert moved.status_code == 200
