@@ -74,12 +74,12 @@ async def check(session: AsyncSession) -> None:
         )
     # The revisions are numbers of fixed width.
     if state.revision is None or state.revision < newest():
+        found = "no revision" if state.revision is None else f"revision {state.revision}"
         raise DatabaseUnavailable(
-            f"the schema is at revision {state.revision}, and this version needs {newest()}:"
-            " run `migrate`"
+            f"the schema has {found}, and this version needs {newest()}: run `migrate`"
         )
     if state.revision > newest():
         warn_once(
-            f"the schema is at revision {state.revision}, and this version knows {newest()}:"
+            f"the schema has revision {state.revision}, and this version knows {newest()}:"
             " a later one is being deployed"
         )

@@ -59,12 +59,12 @@ class TestReadiness:
             ),
             pytest.param(
                 "TRUNCATE task_api_version",
-                f"the schema is at revision None, {_NEEDED}",
+                f"the schema has no revision, {_NEEDED}",
                 id="migrated down",
             ),
             pytest.param(
                 "UPDATE task_api_version SET version_num = '0003'",
-                f"the schema is at revision 0003, {_NEEDED}",
+                f"the schema has revision 0003, {_NEEDED}",
                 id="one revision behind",
             ),
             pytest.param(
@@ -110,7 +110,7 @@ class TestReadiness:
 
         assert {answer.status_code for answer in answers} == {200}
         (line,) = capsys.readouterr().err.splitlines()
-        assert "the schema is at revision 9135, and this version knows" in line
+        assert "the schema has revision 9135, and this version knows" in line
 
     @pytest.mark.requirement("FR-028")
     async def test_is_regained_without_a_restart(self, database_url: str) -> None:
