@@ -27,7 +27,7 @@ slow: $(VENV)/.dev ## Run the tests that take long: models, many clients, signal
 
 chaos: $(VENV)/.dev ## Run the long tests: kills, failovers, locks, other ways to run the database
 	cd backend && $(BIN)/python -m pytest -m chaos
-	cd backend && for variant in partitioned pooled-1 pooled-3; do \
+	cd backend && for variant in partitioned pooled-1 pooled-3 without-indexes; do \
 	  $(BIN)/python -m pytest tests/integration --variant=$$variant || exit 1; done
 
 clients: $(VENV)/.dev backend/tests/clients/.venv/.ready ## Build on the API with generated clients and AI agents, and lint OpenAPI (needs npm)

@@ -117,7 +117,7 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def copy_database(postgres_url: str) -> Iterator[Callable[[str], str]]:
+def copy_database(postgres_url: str, pytestconfig: pytest.Config) -> Iterator[Callable[[str], str]]:
     """Make a database that is a copy of another and belongs to `ROLE`; give its URL."""
     names: list[str] = []
     server = urlsplit(postgres_url)
@@ -133,6 +133,8 @@ def copy_database(postgres_url: str) -> Iterator[Callable[[str], str]]:
         return server._replace(netloc=f"{ROLE}:{_RUN}@{location}", path=f"/{names[-1]}").geturl()
 
     execute(f"CREATE ROLE {{}} LOGIN PASSWORD '{_RUN}'", ROLE)
+    if pytestconfig.getoption("--variant") == variants.WITHOUT_INDEXES:
+        variants.read_no_index(postgres_url, ROLE)
     yield copy
     if _GIVEN_SERVER is not None:  # our own server goes with all its databases
         for name in names:  # a test may have dropped one itself

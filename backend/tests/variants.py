@@ -2,7 +2,9 @@
 
 `--variant=partitioned` makes the tables hash-partitioned by `user_id`. `--variant=pooled-1` and
 `--variant=pooled-3` put PgBouncer in transaction mode in front of the database, with one and three
-connections to the server. What cannot be tested that way is listed here.
+connections to the server. `--variant=without-indexes` lets PostgreSQL read no index, so that rows
+come in the order in which they are stored, unless a statement asks for another one. What cannot be
+tested that way is listed here.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,6 +19,7 @@ from psycopg.sql import SQL, Identifier, Literal
 PARTITIONED: Final = "partitioned"
 POOLED: Final = {"pooled-1": 1, "pooled-3": 3}
 """The variants with a pooler, and its connections to the server."""
+WITHOUT_INDEXES: Final = "without-indexes"
 
 _PARTITIONS: Final = 4
 _TABLES: Final = ("task_lists", "tasks", "task_tombstones")
@@ -65,6 +68,7 @@ LEFT_OUT: Final = {
     PARTITIONED: _ELSEWHERE | _IN_PARTITIONS,
     "pooled-1": _ELSEWHERE | _THROUGH_A_POOLER | _IN_ONE_CONNECTION,
     "pooled-3": _ELSEWHERE | _THROUGH_A_POOLER,
+    WITHOUT_INDEXES: _ELSEWHERE,
 }
 """By variant: what it leaves out of tests/integration, by the beginning of the id, and why."""
 
@@ -98,6 +102,17 @@ def url_for_app(url: str) -> str:
     """Give the URL by which the app connects to this database."""
     url_of_pooler = _routes.get(urlsplit(url).netloc)
     return url if url_of_pooler is None else url_of_pooler(url)
+
+
+def read_no_index(url: str, role: str) -> None:
+    """Let the statements of this role read no index, on all databases of the server."""
+    with psycopg.connect(url) as connection:
+        for kind in ("indexscan", "indexonlyscan", "bitmapscan"):
+            connection.execute(
+                SQL("ALTER ROLE {} SET {} = off").format(
+                    Identifier(role), Identifier(f"enable_{kind}")
+                )
+            )
 
 
 def partition(url: str) -> None:
