@@ -18,7 +18,6 @@ from os import dup
 from socket import SHUT_RDWR, socket
 from time import monotonic
 from typing import Any, Final, NamedTuple, Self, cast
-from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -31,7 +30,7 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.orm import SessionTransaction, SessionTransactionOrigin
-from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+from sqlalchemy.pool import ConnectionPoolEntry
 from sqlmodel import Session as SyncSession
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -96,22 +95,9 @@ IF_MISSING: Final = "run `migrate`, or grant the role its privileges"
 _CONNECTION_EXCEPTION: Final = "08"  # SQLSTATE class: how poolers report that they lost the server
 _CHANGED_RESULT: Final = "0A000"
 _READ_ONLY: Final = "25006"
-# What the engine remembers of a connection.
-_TIMER: Final = "timer"
-"""The timer of its COMMIT or ROLLBACK."""
-_HAS_WRITTEN: Final = "has written"
 _AUTOCOMMIT: Final = "autocommit"
 """The connection that a session uses in autocommit."""
-_TRANSACTION: Final = "transaction"
-"""The connection on which a session has begun a real transaction."""
 _LOCKS: Final = (" FOR UPDATE", " FOR SHARE", " FOR NO KEY UPDATE", " FOR KEY SHARE")
-
-_OPENING: Final = WeakKeyDictionary[psycopg.AsyncConnection[Any], asyncio.TimerHandle]()
-"""The timers of new connections. They run until SQLAlchemy has asked its own questions, too."""
-
-_IS_BINARY: Final[ContextVar[bool]] = ContextVar("is_binary", default=False)
-"""Whether the current statement has the execution option `binary`. The driver reads such rows
-faster, but types that it does not know arrive as bytes."""
 
 log = logging.getLogger(__name__)
 
@@ -154,13 +140,71 @@ class AutocommitError(RuntimeError):
         )
 
 
+class _TimeLimit:
+    """Stops the waiting for a statement or a commit that hangs, and adds its time to the request's.
+
+    A cancel request would hang as well. A connection whose socket is shut down fails at once.
+    """
+
+    def __init__(self, connection: "_Connection", seconds: float) -> None:
+        self._connection = connection
+        self._seconds = seconds
+
+    def __enter__(self) -> None:
+        self._started = monotonic()
+        self._timer = get_running_loop().call_later(self._seconds, self._connection.shut_down)
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        statement_time = STATEMENT_TIME.get()
+        if statement_time is not None:
+            statement_time.seconds += monotonic() - self._started
+
+
+class _Connection(psycopg.AsyncConnection[Any]):
+    """A connection of the driver, whose COMMIT and ROLLBACK have a time limit."""
+
+    opening: asyncio.TimerHandle | None = None
+    """The timer of a new connection. It runs until SQLAlchemy has asked its own questions, too."""
+
+    has_written = False
+    """Whether the session that uses it in autocommit has written."""
+
+    is_binary = False
+    """Whether its statement has the execution option `binary`. The driver reads such rows faster,
+    but types that it does not know arrive as bytes."""
+
+    async def commit(self) -> None:
+        with _TimeLimit(self, STATEMENT_TIMEOUT):
+            await super().commit()
+
+    async def rollback(self) -> None:
+        with _TimeLimit(self, STATEMENT_TIMEOUT):
+            await super().rollback()
+
+    def shut_down(self) -> None:
+        """Let whoever waits for the server fail."""
+        with suppress(OSError, psycopg.Error), socket(fileno=dup(self.fileno())) as same:
+            same.shutdown(SHUT_RDWR)
+
+
+class _Cursor(psycopg.AsyncCursor[Any]):
+    """A cursor that can receive the rows of a statement in PostgreSQL's binary format."""
+
+    async def execute(self, *arguments: Any, **options: Any) -> Self:  # noqa: ANN401 — as in the base class
+        """Execute a statement, in the format that its execution options ask for."""
+        if cast("_Connection", self.connection).is_binary:
+            options["binary"] = True
+        return await super().execute(*arguments, **options)
+
+
 class _SyncSession(SyncSession):
     """The session that runs inside `Session`."""
 
     def rollback(self) -> None:
         """Roll back the transaction. Raises if a statement has been committed already."""
         connection = self.info.get(_AUTOCOMMIT)
-        if connection is not None and _marks(connection).get(_HAS_WRITTEN):
+        if connection is not None and _driver_connection(connection).has_written:
             raise AutocommitError("cannot roll back")
         super().rollback()
 
@@ -267,14 +311,14 @@ class Database:
                     raise OutcomeUnknown(_reason(error)) from error
                 raise
 
-    async def _connect(self) -> psycopg.AsyncConnection[Any]:
+    async def _connect(self) -> _Connection:
         """Open a connection.
 
         Behind a transaction pooler, prepared statements of different clients get mixed up. The
         process id that libpq reports is then made up by the pooler.
         """
         try:
-            connection = await psycopg.AsyncConnection.connect(
+            connection = await _Connection.connect(
                 **self._connection_options,
                 autocommit=True,
                 prepare_threshold=None,
@@ -292,16 +336,6 @@ class Database:
         if {"auto": is_direct, "always": True, "never": False}[self._prepare_statements]:
             connection.prepare_threshold = _PREPARE_THRESHOLD
         return connection
-
-
-class _Cursor(psycopg.AsyncCursor[Any]):
-    """A cursor that can receive the rows of a statement in PostgreSQL's binary format."""
-
-    async def execute(self, *arguments: Any, **options: Any) -> Self:  # noqa: ANN401 — as in the base class
-        """Execute a statement, in the format that its execution options ask for."""
-        if _IS_BINARY.get():
-            options["binary"] = True
-        return await super().execute(*arguments, **options)
 
 
 def require_utf8(server: psycopg.ConnectionInfo) -> None:
@@ -338,10 +372,10 @@ def _opening(backend_pid: int) -> Composed:
     ).format(limits=SQL(", ").join(limits))
 
 
-async def _open(connection: psycopg.AsyncConnection[Any]) -> int:
+async def _open(connection: _Connection) -> int:
     """Prepare a new connection; return the process id that the server itself reports."""
-    timer = get_running_loop().call_later(STATEMENT_TIMEOUT, _shut_down, connection)
-    _OPENING[connection] = timer
+    timer = get_running_loop().call_later(STATEMENT_TIMEOUT, connection.shut_down)
+    connection.opening = timer
     try:
         cursor = await connection.execute(_opening(connection.info.backend_pid))
         ((backend_pid, _, _, role, synchronous_commit, *limits),) = await cursor.fetchall()
@@ -490,7 +524,6 @@ def _reason(error: Exception) -> str:
 
 def _listen(engine: AsyncEngine) -> None:
     event.listen(engine.sync_engine, "checkout", _check_connection)
-    event.listen(engine.sync_engine, "checkin", _at_checkin)
     for name in ("do_execute", "do_execute_no_params", "do_executemany"):
         event.listen(engine.sync_engine, name, partial(_run_limited, name))
     event.listen(engine.sync_engine, "handle_error", _on_error)
@@ -503,10 +536,10 @@ def _check_connection(
 
     There is nothing to read on an idle connection, unless the server has closed it.
     """
-    connection = _driver_connection(record)
-    timer = _OPENING.pop(connection, None)
-    if timer is not None:  # it is new
-        timer.cancel()
+    connection = cast("_Connection", record.driver_connection)
+    if connection.opening is not None:  # it is new
+        connection.opening.cancel()
+        connection.opening = None
         return
     if connection.pgconn.transaction_status != TransactionStatus.IDLE:
         raise DisconnectionError
@@ -528,78 +561,21 @@ def _run_limited(name: str, cursor: DBAPICursor, statement: str, *more: Any) -> 
     connection = context.root_connection
     if any(lock in statement for lock in _LOCKS) and _is_autocommit(connection):
         raise AutocommitError("cannot lock rows")
+    driver_connection = _driver_connection(connection)
     seconds = context.execution_options.get("timeout", STATEMENT_TIMEOUT)
-    timer = _Timer(_driver_connection(connection.connection), seconds)
-    format_ = _IS_BINARY.set(context.execution_options.get("binary", False))
+    driver_connection.is_binary = context.execution_options.get("binary", False)
     try:
-        getattr(context.dialect, name)(cursor, statement, *more)
+        with _TimeLimit(driver_connection, seconds):
+            getattr(context.dialect, name)(cursor, statement, *more)
     finally:
-        _IS_BINARY.reset(format_)
-        timer.stop()
+        driver_connection.is_binary = False
     if not statement.lstrip().startswith("SELECT"):
-        _marks(connection)[_HAS_WRITTEN] = True
+        driver_connection.has_written = True
     return True  # it has been executed
 
 
-class _Timer:
-    """Stops the waiting for a statement or a commit that hangs.
-
-    A cancel request would hang as well. A connection whose socket is shut down fails at once.
-    """
-
-    def __init__(self, connection: psycopg.AsyncConnection[Any], seconds: float) -> None:
-        self._started = monotonic()
-        self._timer = get_running_loop().call_later(seconds, _shut_down, connection)
-
-    def stop(self) -> None:
-        """Stop the timer, and add its time to that of the request."""
-        self._timer.cancel()
-        statement_time = STATEMENT_TIME.get()
-        if statement_time is not None:
-            statement_time.seconds += monotonic() - self._started
-
-
-def _limit_end(session: SyncSession, connection: Connection) -> None:
-    """Limit the time of COMMIT and ROLLBACK, too."""
-    session.info[_TRANSACTION] = connection
-    event.listen(connection, "commit", _before_end)
-    event.listen(connection, "rollback", _before_end)
-
-
-def _before_end(connection: Connection) -> None:
-    if connection.invalidated:
-        return
-    _after_end(connection)  # this may be the ROLLBACK after a COMMIT that failed
-    timer = _Timer(_driver_connection(connection.connection), STATEMENT_TIMEOUT)
-    connection.info[_TIMER] = timer
-
-
-def _after_end(holder: Connection | ConnectionPoolEntry) -> None:
-    timer = holder.info.pop(_TIMER, None)
-    if timer is not None:
-        timer.stop()
-
-
-def _at_checkin(_: object, record: ConnectionPoolEntry) -> None:
-    _after_end(record)
-
-
-def _marks(connection: Connection) -> dict[Any, Any]:
-    """Return the notes on a connection, also while SQLAlchemy starts the engine with it."""
-    marks = connection.connection.record_info
-    assert marks is not None, "it belongs to the pool"  # noqa: S101 — an invariant
-    return marks
-
-
-def _driver_connection(
-    holder: ConnectionPoolEntry | PoolProxiedConnection,
-) -> psycopg.AsyncConnection[Any]:
-    return cast("psycopg.AsyncConnection[Any]", holder.driver_connection)
-
-
-def _shut_down(connection: psycopg.AsyncConnection[Any]) -> None:
-    with suppress(OSError, psycopg.Error), socket(fileno=dup(connection.fileno())) as same:
-        same.shutdown(SHUT_RDWR)
+def _driver_connection(connection: Connection) -> _Connection:
+    return cast("_Connection", connection.connection.driver_connection)
 
 
 def _on_error(context: ExceptionContext) -> None:
@@ -626,15 +602,13 @@ def _choose_mode(
 
     A caller who has chosen an isolation level has one already.
     """
-    if transaction.nested:
+    if transaction.nested or not _is_autocommit(connection):
         return
-    if not _is_autocommit(connection):
-        _limit_end(session, connection)
-    elif transaction.origin is SessionTransactionOrigin.AUTOBEGIN:
+    if transaction.origin is SessionTransactionOrigin.AUTOBEGIN:
         session.info[_AUTOCOMMIT] = connection
-        _marks(connection).pop(_HAS_WRITTEN, None)
+        _driver_connection(connection).has_written = False
     else:
-        _leave_autocommit(session, connection)
+        _leave_autocommit(connection)
 
 
 @event.listens_for(_SyncSession, "before_flush")
@@ -642,21 +616,17 @@ def _flush_in_transaction(session: SyncSession, *_: object) -> None:
     """Start a real transaction for a flush, whose statements belong together."""
     connection = session.connection()
     if session.info.pop(_AUTOCOMMIT, None) is not None:
-        _leave_autocommit(session, connection)
+        _leave_autocommit(connection)
 
 
 @event.listens_for(_SyncSession, "after_transaction_end")
 def _forget_mode(session: SyncSession, transaction: SessionTransaction) -> None:
     if transaction.parent is None:
         session.info.pop(_AUTOCOMMIT, None)
-        connection = session.info.pop(_TRANSACTION, None)
-        if connection is not None and not connection.closed:  # it is the caller's
-            _after_end(connection)
 
 
-def _leave_autocommit(session: SyncSession, connection: Connection) -> None:
+def _leave_autocommit(connection: Connection) -> None:
     dbapi_connection = connection.connection.dbapi_connection
     assert dbapi_connection is not None, "it has just begun"  # noqa: S101 — an invariant
     # The public way, an execution option, is refused on a connection that has begun.
     connection.dialect.set_isolation_level(dbapi_connection, "READ COMMITTED")
-    _limit_end(session, connection)
