@@ -183,7 +183,7 @@ class _Connection(psycopg.AsyncConnection[Any]):
             await super().rollback()
 
     def shut_down(self) -> None:
-        """Let whoever waits for the server fail."""
+        """Let whoever waits for the server fail. Does nothing to a connection that is closed."""
         with suppress(OSError, psycopg.Error), socket(fileno=dup(self.fileno())) as same:
             same.shutdown(SHUT_RDWR)
 
@@ -304,9 +304,9 @@ class Database:
         ):
             try:
                 yield session
-            except (DBAPIError, PoolTimeout) as error:
-                if isinstance(error, PoolTimeout):
-                    raise DatabaseUnavailable(_reason(error)) from error
+            except PoolTimeout as error:
+                raise DatabaseUnavailable(_reason(error)) from error
+            except DBAPIError as error:
                 if _is_unavailable(error):
                     raise OutcomeUnknown(_reason(error)) from error
                 raise
@@ -324,14 +324,14 @@ class Database:
                 prepare_threshold=None,
                 cursor_factory=_Cursor,
             )
-            backend_pid = await _open(connection)
+            try:
+                backend_pid = await _open(connection)
+                require_utf8(connection.info)
+            except BaseException:
+                await connection.close()
+                raise
         except psycopg.Error as error:
             raise DatabaseUnavailable(connection_failure(error)) from None
-        try:
-            require_utf8(connection.info)
-        except DatabaseUnavailable:
-            await connection.close()
-            raise
         is_direct = backend_pid == connection.info.backend_pid
         if {"auto": is_direct, "always": True, "never": False}[self._prepare_statements]:
             connection.prepare_threshold = _PREPARE_THRESHOLD
@@ -374,15 +374,9 @@ def _opening(backend_pid: int) -> Composed:
 
 async def _open(connection: _Connection) -> int:
     """Prepare a new connection; return the process id that the server itself reports."""
-    timer = get_running_loop().call_later(STATEMENT_TIMEOUT, connection.shut_down)
-    connection.opening = timer
-    try:
-        cursor = await connection.execute(_opening(connection.info.backend_pid))
-        ((backend_pid, _, _, role, synchronous_commit, *limits),) = await cursor.fetchall()
-    except BaseException:
-        timer.cancel()
-        await connection.close()
-        raise
+    connection.opening = get_running_loop().call_later(STATEMENT_TIMEOUT, connection.shut_down)
+    cursor = await connection.execute(_opening(connection.info.backend_pid))
+    ((backend_pid, _, _, role, synchronous_commit, *limits),) = await cursor.fetchall()
     if synchronous_commit == "off":
         warn_once(
             "synchronous_commit is off: a crash of the database can lose changes that were answered"
@@ -484,8 +478,13 @@ def _invalidate_connection(info: Mapping[Any, Any]) -> None:
         connection.invalidate()
 
 
+def _cause(error: Exception) -> BaseException | None:
+    """Return the driver's error inside one of SQLAlchemy's, or the error itself."""
+    return error.orig if isinstance(error, DBAPIError) else error
+
+
 def _sqlstate(error: Exception) -> str | None:
-    cause = error.orig if isinstance(error, DBAPIError) else None
+    cause = _cause(error)
     return cause.sqlstate if isinstance(cause, psycopg.Error) else None
 
 
@@ -500,21 +499,17 @@ def _was_executed(error: Exception) -> bool | None:
     if sqlstate in _NOT_EXECUTED:
         return False
     is_lost = sqlstate in (None, _UNKNOWN) or str(sqlstate).startswith(_CONNECTION_EXCEPTION)
-    is_operational = isinstance(error, DBAPIError) and isinstance(
-        error.orig, psycopg.OperationalError
-    )
-    return None if is_lost and is_operational else True
+    return None if is_lost and isinstance(_cause(error), psycopg.OperationalError) else True
 
 
 def _is_unavailable(error: Exception) -> bool:
     """Tell whether the database is unreachable, overloaded or too slow."""
-    cause = error.orig if isinstance(error, DBAPIError) else None
-    return isinstance(cause, psycopg.OperationalError) or _sqlstate(error) == _READ_ONLY
+    return isinstance(_cause(error), psycopg.OperationalError) or _sqlstate(error) == _READ_ONLY
 
 
 def _reason(error: Exception) -> str:
     """Say what failed, without the statement and its values."""
-    cause = error.orig if isinstance(error, DBAPIError) else error
+    cause = _cause(error)
     message = cause.diag.message_primary if isinstance(cause, psycopg.Error) else None
     return message or str(cause)
 
