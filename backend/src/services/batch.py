@@ -60,7 +60,7 @@ from src.schemas.batch import (
 )
 from src.schemas.task import Place, TaskCreate, TaskUpdate
 from src.services.idempotency import fingerprint_of
-from src.services.order import Key, Order, key_of
+from src.services.order import Key, Order, in_order, is_beyond
 from src.services.statements import (
     USER,
     columns_like_task,
@@ -342,11 +342,9 @@ def _keys_around() -> Iterator[FromClause]:
         select(given.c.position, given.c.id),
     ).subquery("named")
     for is_after in (True, False):
-        ascending = (tasks.c.position, tasks.c.id)
-        order = ascending if is_after else tuple(column.desc() for column in ascending)
-        one = select(*ascending).where(tasks.c.user_id == USER).order_by(*order).limit(1)
-        is_beyond = key_of(tasks) > key_of(named) if is_after else key_of(tasks) < key_of(named)
-        beyond = one.where(is_beyond).correlate(named).lateral()
+        one = in_order(is_after=is_after).limit(1)
+        is_next = is_beyond(tasks, named, is_after=is_after)
+        beyond = one.where(is_next).correlate(named).lateral()
         yield (one.where(_NEEDS_KEYS) if is_after else one).subquery()
         yield select(beyond).select_from(named.join(beyond, true())).subquery()
 

@@ -251,9 +251,20 @@ def between(ends: FromClause) -> ColumnElement[str]:
     )
 
 
-def key_of(row: FromClause) -> ColumnElement[Any]:
-    """Select what the order is by."""
-    return tuple_(row.c.position, row.c.id)
+def in_order(*conditions: ColumnElement[bool], is_after: bool) -> Select[Any]:
+    """Read the keys of the user's tasks, forwards or, for those before a place, backwards."""
+    order = (tasks.c.position, tasks.c.id)
+    return (
+        select(*order)
+        .where(tasks.c.user_id == USER, *conditions)
+        .order_by(*(order if is_after else (column.desc() for column in order)))
+    )
+
+
+def is_beyond(row: FromClause, place: FromClause, *, is_after: bool) -> ColumnElement[bool]:
+    """Match a row that comes after another one in the order, or before it."""
+    here, there = (tuple_(each.c.position, each.c.id) for each in (row, place))
+    return here > there if is_after else here < there
 
 
 def _next_to(anchor: CTE | None, *, is_after: bool) -> LateralFromClause:
@@ -261,18 +272,10 @@ def _next_to(anchor: CTE | None, *, is_after: bool) -> LateralFromClause:
 
     Without an anchor, it is the first task, or the last one.
     """
-    others = [tasks.c.user_id == USER, tasks.c.id != TASK]
+    others = [tasks.c.id != TASK]
     if anchor is not None:
-        there, here = key_of(tasks), key_of(anchor)
-        others.append(there > here if is_after else there < here)
-    order = (tasks.c.position, tasks.c.id)
-    return (
-        select(tasks.c.position, tasks.c.id)
-        .where(*others)
-        .order_by(*(order if is_after else (column.desc() for column in order)))
-        .limit(constant(1))
-        .lateral("beyond")
-    )
+        others.append(is_beyond(tasks, anchor, is_after=is_after))
+    return in_order(*others, is_after=is_after).limit(constant(1)).lateral("beyond")
 
 
 @cache
@@ -295,13 +298,9 @@ def move_task(side: str, *, has_neighbour: bool) -> Select[Any]:
     # Without a neighbour, the task goes to the end beyond which there is nothing.
     here = neighbour.c.position if has_neighbour else cast(null(), Text)
     after, before = (here, beyond.c.position) if is_after else (beyond.c.position, here)
-    is_there = or_(
-        beyond.c.id.is_(None),
-        key_of(task) < key_of(beyond) if is_after else key_of(task) > key_of(beyond),
-    )
+    is_there = or_(beyond.c.id.is_(None), is_beyond(task, beyond, is_after=not is_after))
     if has_neighbour:
-        its_key = key_of(neighbour)
-        is_there = and_(key_of(task) > its_key if is_after else key_of(task) < its_key, is_there)
+        is_there = and_(is_beyond(task, neighbour, is_after=is_after), is_there)
     places = (
         select(
             task,
@@ -350,18 +349,9 @@ def move_task(side: str, *, has_neighbour: bool) -> Select[Any]:
 def _tasks_near() -> CompoundSelect[Any]:
     """Read the ids of the nearest tasks on each side of a position."""
     near = bindparam("near", type_=Text())
-    sides = [
-        select(tasks.c.id)
-        .where(tasks.c.user_id == USER, is_there)
-        .order_by(*order)
-        .limit(LIMIT)
-        .subquery()
-        for is_there, order in (
-            (tasks.c.position <= near, (tasks.c.position.desc(), tasks.c.id.desc())),
-            (tasks.c.position > near, (tasks.c.position, tasks.c.id)),
-        )
-    ]
-    return union_all(*(select(side.c.id) for side in sides))
+    before = in_order(tasks.c.position <= near, is_after=False).limit(LIMIT).subquery()
+    after = in_order(tasks.c.position > near, is_after=True).limit(LIMIT).subquery()
+    return union_all(select(before.c.id), select(after.c.id))
 
 
 TASKS_NEAR: Final = _tasks_near()
