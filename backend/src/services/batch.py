@@ -13,16 +13,13 @@ from uuid import UUID
 import orjson
 from sqlalchemy import (
     ARRAY,
-    CTE,
     JSON,
     Boolean,
     Column,
     FromClause,
-    Insert,
     LargeBinary,
     Row,
     Select,
-    Table,
     TableValuedAlias,
     Text,
     Uuid,
@@ -64,6 +61,7 @@ from src.services.order import Key, Order, in_order, is_beyond
 from src.services.statements import (
     USER,
     columns_like_task,
+    put_rows,
     task_lists,
     task_of,
     task_tombstones,
@@ -384,11 +382,11 @@ def _write_batch() -> Select[Any]:
     written = _rows("written", [each for each in tasks.c if each.name != "user_id"])
     deleted = _rows("deleted", [each for each in task_tombstones.c if each.name != "user_id"])
     parts = [
-        _upsert(tasks, written, change),
+        put_rows(tasks, written, change.join(written, true())),
         delete(tasks).where(
             tasks.c.user_id == USER, tasks.c.user_id == change.c.user_id, tasks.c.id == deleted.c.id
         ),
-        _upsert(task_tombstones, deleted, change),
+        put_rows(task_tombstones, deleted, change.join(deleted, true())),
         delete(task_tombstones).where(
             task_tombstones.c.user_id == USER,
             task_tombstones.c.user_id == change.c.user_id,
@@ -396,18 +394,6 @@ def _write_batch() -> Select[Any]:
         ),
     ]
     return select(change.c.version).add_cte(*(part.cte() for part in parts))
-
-
-def _upsert(table: Table, rows: FromClause, change: CTE) -> Insert:
-    names = [each.name for each in rows.c]
-    insertion = upsert(table).from_select(
-        ["user_id", *names],
-        select(USER, *rows.c).select_from(change.join(rows, true())),
-    )
-    return insertion.on_conflict_do_update(
-        index_elements=["user_id", "id"],
-        set_={name: insertion.excluded[name] for name in names if name != "id"},
-    )
 
 
 READ_BATCH: Final = _read_batch()

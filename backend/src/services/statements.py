@@ -18,10 +18,12 @@ from sqlalchemy import (
     CTE,
     ColumnElement,
     FromClause,
+    Insert,
     Integer,
     LargeBinary,
     Row,
     Select,
+    Table,
     Text,
     Uuid,
     any_,
@@ -166,9 +168,25 @@ def next_version(*conditions: ColumnElement[bool], is_list_unchanged: bool = Fal
     )
 
 
+def put_rows(table: Table, rows: FromClause, source: FromClause) -> Insert:
+    """Insert rows of the user, or put them in the place of those that have their ids.
+
+    The `source` has the rows, and makes them wait for the counter.
+    """
+    names = [column.name for column in rows.c]
+    insertion = upsert(table).from_select(
+        ["user_id", *names], select(USER, *rows.c).select_from(source)
+    )
+    return insertion.on_conflict_do_update(
+        index_elements=["user_id", "id"],
+        set_={name: insertion.excluded[name] for name in names if name != "id"},
+    )
+
+
 IS_TASK: Final = (tasks.c.user_id == USER, tasks.c.id == TASK)
 IS_CURRENT: Final = or_(SEEN.is_(None), tasks.c.version == any_(SEEN))
 """Match a task at one of the given versions; if there are none given, at any."""
+_IS_TOMBSTONE: Final = (task_tombstones.c.user_id == USER, task_tombstones.c.id == TASK)
 
 
 # Reading and changing a task
@@ -208,31 +226,15 @@ def _delete_task() -> Select[Any]:
         delete(tasks)
         # Naming the counter here is what makes the deletion wait for it.
         .where(*IS_TASK, IS_CURRENT, tasks.c.user_id == change.c.user_id)
-        .returning(tasks.c.id, change.c.version, change.c.at)
+        .returning(tasks.c.id, change.c.version, change.c.at.label("deleted_at"))
         .cte("deleted")
     )
-    insertion = upsert(task_tombstones).from_select(
-        ["user_id", "id", "version", "deleted_at"],
-        select(USER, deleted.c.id, deleted.c.version, deleted.c.at),
-    )
-    tombstone = (
-        insertion.on_conflict_do_update(
-            index_elements=["user_id", "id"],
-            set_={
-                "version": insertion.excluded.version,
-                "deleted_at": insertion.excluded.deleted_at,
-            },
-        )
-        .returning(task_tombstones.c.version)
-        .cte("tombstone")
-    )
-    return select(tombstone.c.version)
+    tombstone = put_rows(task_tombstones, deleted, deleted).returning(task_tombstones.c.version)
+    return select(tombstone.cte("tombstone").c.version)
 
 
 DELETE_TASK: Final = _delete_task()
-GET_TOMBSTONE: Final = select(task_tombstones.c.version).where(
-    task_tombstones.c.user_id == USER, task_tombstones.c.id == TASK
-)
+GET_TOMBSTONE: Final = select(task_tombstones.c.version).where(*_IS_TOMBSTONE)
 
 
 # Creating a task
@@ -301,11 +303,10 @@ def _create_task_once(*, revives: bool) -> Select[Any]:
     `revives`, a deleted task is created again and its tombstone removed; otherwise nothing is
     written for one, and there is no row.
     """
-    had_this_id = (task_tombstones.c.user_id == USER, task_tombstones.c.id == TASK)
     existing = select(tasks).where(*IS_TASK).cte("existing")
     conditions = [~exists().select_from(existing)]
     if not revives:
-        conditions.append(~exists().where(*had_this_id))
+        conditions.append(~exists().where(*_IS_TOMBSTONE))
     change = next_version(*conditions)
     created = _insert_task(change, request_hash=_FINGERPRINT)
     found = union_all(
@@ -323,7 +324,7 @@ def _create_task_once(*, revives: bool) -> Select[Any]:
         return statement
     # Naming the counter is what makes the deletion wait for it.
     forgotten = delete(task_tombstones).where(
-        *had_this_id, task_tombstones.c.user_id == change.c.user_id
+        *_IS_TOMBSTONE, task_tombstones.c.user_id == change.c.user_id
     )
     return statement.add_cte(forgotten.cte("forgotten"))
 
