@@ -2,17 +2,23 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from src.models import limits
 from src.schemas.changes import DeletedTask
 from src.schemas.fields import Id, IsCompleted, parse_whole_number
-from src.schemas.task import ABSENT, Neighbour, Task, TaskCreate, TaskUpdate, leave_out_defaults
+from src.schemas.task import (
+    ABSENT,
+    Neighbour,
+    RequestBody,
+    ResponseBody,
+    Task,
+    TaskCreate,
+    TaskUpdate,
+)
 
 
-class _Operation(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra=leave_out_defaults)
-
+class _Operation(RequestBody):
     op: str
 
 
@@ -88,10 +94,8 @@ def is_conditional(operation: Operation) -> bool:
     return not isinstance(operation, CreateOperation) and operation.if_version is not None
 
 
-class TaskBatch(BaseModel):
+class TaskBatch(RequestBody):
     """Operations, which are carried out in their order."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
 
     operations: Annotated[
         list[Annotated[Operation, Field(discriminator="op")]],
@@ -99,19 +103,15 @@ class TaskBatch(BaseModel):
     ]
 
 
-class OperationResult(BaseModel):
+class OperationResult(ResponseBody):
     """The result of one operation: `task`, or `deleted` if `op` is `delete`."""
-
-    model_config = ConfigDict(extra="forbid")
 
     op: Literal["create", "update", "complete", "move", "delete"]
     task: Task | None = Field(description="The task as this operation left it.")
     deleted: DeletedTask | None = Field(description="What remains of the task.")
 
 
-class TaskBatchResult(BaseModel):
+class TaskBatchResult(ResponseBody):
     """The results, in the order of the operations."""
-
-    model_config = ConfigDict(extra="forbid")
 
     results: list[OperationResult]

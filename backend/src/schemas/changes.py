@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from src.models import limits
 from src.models.task import Tombstone
 from src.schemas.query import Limit
-from src.schemas.task import Task, instant
+from src.schemas.task import ResponseBody, Task, instant
 
 
 class ChangesQuery(BaseModel):
@@ -30,10 +30,8 @@ class ChangesQuery(BaseModel):
     )
 
 
-class DeletedTask(BaseModel):
+class DeletedTask(ResponseBody):
     """What remains of a deleted task."""
-
-    model_config = ConfigDict(extra="forbid")
 
     id: UUID = Field(examples=["01981f6e-3c00-7a3b-8a00-000000000001"])
     version: int = Field(
@@ -42,10 +40,8 @@ class DeletedTask(BaseModel):
     deleted_at: AwareDatetime = Field(examples=["2026-12-02T18:15:30.123456Z"])
 
 
-class TaskChanges(BaseModel):
+class TaskChanges(ResponseBody):
     """What changed: each task once, as it is now."""
-
-    model_config = ConfigDict(extra="forbid")
 
     changed: list[Task] = Field(
         description="The tasks that were created or changed, in the order of their versions."

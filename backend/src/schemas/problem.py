@@ -2,19 +2,17 @@
 
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from src.models.limits import BATCH_MAX_OPERATIONS, PROBLEM_MAX_ERRORS
-from src.schemas.task import Task
+from src.schemas.task import ResponseBody, Task
 
 PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
 
 
-class Violation(BaseModel):
+class Violation(ResponseBody):
     """A broken rule. Exactly one of `pointer`, `parameter` and `header` tells where."""
-
-    model_config = ConfigDict(extra="forbid")
 
     # Python has None for what is left out. JSON has nothing, so the schema has no null.
     pointer: str | SkipJsonSchema[None] = Field(
@@ -36,10 +34,8 @@ class Violation(BaseModel):
     )
 
 
-class Problem(BaseModel):
+class Problem(ResponseBody):
     """What went wrong. `code` is stable; `title` and `detail` are for people."""
-
-    model_config = ConfigDict(extra="forbid")
 
     type: str = Field(examples=["urn:task-api:problem:invalid_request"])
     title: str = Field(examples=["Invalid request"])

@@ -69,14 +69,24 @@ class Place(NamedTuple):
     neighbour: UUID | None
 
 
-class _TaskBody(BaseModel):
+class RequestBody(BaseModel):
+    """The body of a request, or an object in it."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra=leave_out_defaults)
+
+
+class ResponseBody(BaseModel):
+    """The body of a response, or an object in it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class _TaskBody(RequestBody):
     """What all bodies with fields of a task share.
 
     The schema says in words that the two due fields exclude each other: of a `not`, some generators
     of clients make a second class.
     """
-
-    model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra=leave_out_defaults)
 
     @field_validator("due_at", check_fields=False)  # each body lists its fields in the task's order
     @classmethod
@@ -161,16 +171,14 @@ class TaskUpdate(_RoundTripBody):
         return values
 
 
-class TaskCompletion(BaseModel):
+class TaskCompletion(RequestBody):
     """Whether the task is completed."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
 
     # Whoever tries the example expects it to complete the task.
     is_completed: IsCompleted = Field(examples=[True])
 
 
-class Neighbour(BaseModel):
+class Neighbour(RequestBody):
     """A place next to another task, or at an end."""
 
     after: Id | None = Field(
@@ -207,13 +215,11 @@ def _describe_move(schema: dict[str, Any]) -> None:
 class TaskMove(Neighbour):
     """Where to move a task: either `after` another task, or `before` it."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra=_describe_move)
+    model_config = ConfigDict(json_schema_extra=_describe_move)
 
 
-class Task(BaseModel):
+class Task(ResponseBody):
     """A task. Every field is always present. Timestamps are in UTC, with `Z` and six digits."""
-
-    model_config = ConfigDict(extra="forbid")
 
     id: UUID = Field(examples=["01981f6e-3c00-7a3b-8a00-000000000001"])
     user_id: str = Field(pattern=limits.USER_ID_PATTERN, examples=["alice"])
@@ -240,10 +246,8 @@ class Task(BaseModel):
     updated_at: AwareDatetime = Field(examples=["2026-12-02T18:15:30.123456Z"])
 
 
-class TaskPage(BaseModel):
+class TaskPage(ResponseBody):
     """One page of a list."""
-
-    model_config = ConfigDict(extra="forbid")
 
     items: list[Task]
     next_cursor: str | None = Field(
@@ -254,10 +258,8 @@ class TaskPage(BaseModel):
     )
 
 
-class TaskSummary(BaseModel):
+class TaskSummary(ResponseBody):
     """How many tasks a user has."""
-
-    model_config = ConfigDict(extra="forbid")
 
     total: int = Field(ge=0, description="All tasks.")
     open: int = Field(ge=0, description="Tasks that are not completed.")
