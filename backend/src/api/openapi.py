@@ -58,17 +58,22 @@ _CACHING: Final = {
         "description": "`private, no-cache`: revalidate before each use.",
     }
 }
-_NOT_MODIFIED: Final = {"description": "Not modified: your copy is current."}
 _CREATED: Final = {
     "model": Task,
     "description": "The new task.",
     "headers": _LOCATION | _ETAG | _CACHING,
 }
 
-TASK_READ: Final[Responses] = {
-    200: {"description": "The task.", "headers": _ETAG | _CACHING},
-    304: _NOT_MODIFIED | {"headers": _ETAG | _CACHING},
-}
+
+def _read(description: str, tag: dict[str, Any], **more: dict[str, Any]) -> Responses:
+    """Document what is read, or 304 if the client's copy is current."""
+    return {
+        200: {"description": description, "headers": tag | more | _CACHING},
+        304: {"description": "Not modified: your copy is current.", "headers": tag | _CACHING},
+    }
+
+
+TASK_READ: Final = _read("The task.", _ETAG)
 TASK_CREATED: Final[Responses] = {
     201: _CREATED,
     200: {
@@ -83,20 +88,11 @@ TASK_WRITTEN: Final[Responses] = {
 }
 TASK_PUT: Final = TASK_WRITTEN | {201: _CREATED}
 TASK_DELETED: Final[Responses] = {204: {"description": "The task was deleted."}}
-TASKS_LISTED: Final[Responses] = {
-    200: {"description": "A page of the list.", "headers": _LIST_ETAG | _LINK | _CACHING},
-    304: _NOT_MODIFIED | {"headers": _LIST_ETAG | _CACHING},
-}
-CHANGES_LISTED: Final[Responses] = {
-    200: {"description": "The next changes.", "headers": _LIST_ETAG | _CACHING},
-    304: _NOT_MODIFIED | {"headers": _LIST_ETAG | _CACHING},
-}
+TASKS_LISTED: Final = _read("A page of the list.", _LIST_ETAG, **_LINK)
+CHANGES_LISTED: Final = _read("The next changes.", _LIST_ETAG)
+SUMMARY_READ: Final = _read("The counts.", _LIST_ETAG)
 BATCH_APPLIED: Final[Responses] = {
     200: {"description": "All operations were carried out.", "headers": _CACHING}
-}
-SUMMARY_READ: Final[Responses] = {
-    200: {"description": "The counts.", "headers": _LIST_ETAG | _CACHING},
-    304: _NOT_MODIFIED | {"headers": _LIST_ETAG | _CACHING},
 }
 HEALTHY: Final[Responses] = {200: {"description": "The server is alive."}}
 READY: Final[Responses] = {200: {"description": "The server is ready for requests."}}

@@ -176,15 +176,7 @@ async def complete_task(
 @router.put(
     "/{task_id:task_id}",
     response_model=Task,
-    responses=TASK_PUT
-    | problems(
-        *BODY,
-        Kind.TASK_NOT_FOUND,
-        Kind.VERSION_MISMATCH,
-        Kind.TASK_EXISTS,
-        Kind.DATABASE_UNAVAILABLE,
-        Kind.OUTCOME_UNKNOWN,
-    ),
+    responses=TASK_PUT | problems(*BODY, *_ON_CHANGE, Kind.TASK_EXISTS),
 )
 async def replace_task(
     request: Request,
