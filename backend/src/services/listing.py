@@ -17,7 +17,6 @@ from unicodedata import normalize
 from pydantic import TypeAdapter
 from sqlalchemy import (
     ARRAY,
-    Boolean,
     ColumnElement,
     Date,
     FromClause,
@@ -127,11 +126,6 @@ is_overdue: Final = and_(
 # matches no range.
 
 
-def _value(name: str, type_: Any) -> ColumnElement[Any]:  # noqa: ANN401 — any SQL type
-    """Take the value of a filter. Its parameter is named like the field of the query."""
-    return bindparam(name, type_=type_)
-
-
 def _forms_of(text: str) -> list[str]:
     """Return the text as it was sent, composed (NFC) and decomposed (NFD): each form once.
 
@@ -144,20 +138,16 @@ def _forms_of(text: str) -> list[str]:
 def _contains(count: int) -> ColumnElement[bool]:
     """Match the tasks that contain one of so many forms of a text."""
     # Not LIKE: in a plain search for a substring, % and _ mean themselves.
-    return or_(
-        *(
-            func.strpos(func.lower(column), _once(func.lower(_value(f"q_{form}", Text())))) > 0
-            for column in (tasks.c.title, tasks.c.description)
-            for form in range(count)
-        )
-    )
+    forms = [_once(func.lower(bindparam(f"q_{form}", type_=Text()))) for form in range(count)]
+    texts = (func.lower(tasks.c.title), func.lower(tasks.c.description))
+    return or_(*(func.strpos(text, form) > 0 for text in texts for form in forms))
 
 
 _FILTERS: Final[dict[str, ColumnElement[bool]]] = {
-    "is_completed": tasks.c.is_completed == _value("is_completed", Boolean()),
+    "is_completed": tasks.c.is_completed == bindparam("is_completed"),
     "priority": tasks.c.priority
-    == any_(cast(_value("priority", ARRAY(Text)), ARRAY(TASK_PRIORITY))),
-    "tag": tasks.c.tags.op("@>", is_comparison=True)(_value("tag", ARRAY(Text))),
+    == any_(cast(bindparam("priority", type_=ARRAY(Text)), ARRAY(TASK_PRIORITY))),
+    "tag": tasks.c.tags.op("@>", is_comparison=True)(bindparam("tag")),
     "q=1": _contains(1),
     "q=2": _contains(2),
     "q=3": _contains(3),
@@ -165,22 +155,23 @@ _FILTERS: Final[dict[str, ColumnElement[bool]]] = {
     "due=today": due_day == today,
     "due=upcoming": due_day > today,
     "due=none": and_(tasks.c.due_date.is_(None), tasks.c.due_at.is_(None)),
-    "due_before=date": due_day < _value("due_before", Date()),
-    "due_after=date": due_day >= _value("due_after", Date()),
+    "due_before=date": due_day < bindparam("due_before"),
+    "due_after=date": due_day >= bindparam("due_after"),
     "due_before=datetime": or_(
-        tasks.c.due_at < _value("due_before", INSTANT),
-        tasks.c.due_date <= _last_day_begun_before(_value("due_before", INSTANT)),
+        tasks.c.due_at < bindparam("due_before"),
+        tasks.c.due_date <= _last_day_begun_before(bindparam("due_before", type_=INSTANT)),
     ),
     "due_after=datetime": or_(
-        tasks.c.due_at >= _value("due_after", INSTANT),
-        tasks.c.due_date > _last_day_begun_before(_value("due_after", INSTANT)),
+        tasks.c.due_at >= bindparam("due_after"),
+        tasks.c.due_date > _last_day_begun_before(bindparam("due_after", type_=INSTANT)),
     ),
-    "created_before": tasks.c.created_at < _value("created_before", INSTANT),
-    "created_after": tasks.c.created_at >= _value("created_after", INSTANT),
-    "updated_after": tasks.c.updated_at >= _value("updated_after", INSTANT),
+    "created_before": tasks.c.created_at < bindparam("created_before"),
+    "created_after": tasks.c.created_at >= bindparam("created_after"),
+    "updated_after": tasks.c.updated_at >= bindparam("updated_after"),
 }
 """The condition of each filter, by the name of its field; where the condition depends on the value
-(`due`), its type (a day or an instant) or its number of forms (`q`), by the name and that."""
+(`due`), its type (a day or an instant) or its number of forms (`q`), by the name and that.
+A parameter is named like its field."""
 
 
 def _filters_of(query: TaskListQuery) -> dict[str, Any]:
