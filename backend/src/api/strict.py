@@ -97,10 +97,7 @@ class StrictRequest(Request):
 
     async def json(self) -> Any:  # noqa: ANN401 — as in the base class
         """Parse the body."""
-        try:
-            parsed = parse_json(await self.body())
-        except NotStrictJSONError as error:
-            raise RefusedRequest(Kind.INVALID_JSON, detail=str(error)) from None
+        parsed = parse_json(await self.body())
         # FastAPI takes null for a missing body, which would toggle a task. An empty array fails the
         # validation just as null should.
         return [] if parsed is None else parsed
@@ -119,35 +116,36 @@ class StrictRequest(Request):
             raise RefusedRequest(Kind.UNSUPPORTED_MEDIA_TYPE)
 
 
-class NotStrictJSONError(ValueError):
-    """The text is not such JSON. The message says where or why, and quotes nothing."""
+class InvalidJSON(RefusedRequest):
+    """The body is not such JSON. The detail says where or why, and quotes nothing."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(Kind.INVALID_JSON, detail=detail)
 
 
 def parse_json(text: bytes) -> Any:  # noqa: ANN401 — JSON can be anything
     """Parse JSON. Half of a surrogate pair passes: JSON allows it, and its field will be named.
 
     Raises:
-        NotStrictJSONError: it is not JSON, has a name twice, is too deep, or has too long a number.
+        InvalidJSON: it is not JSON, has a name twice, is too deep, or has too long a number.
     """
     if text.startswith(BOM_UTF8):
-        raise NotStrictJSONError("The body begins with a byte order mark. Leave it out.")
+        raise InvalidJSON("The body begins with a byte order mark. Leave it out.")
     try:
         decoded = text.decode()
         parsed = json.loads(decoded, object_pairs_hook=_object, parse_constant=_refuse)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno} column {error.colno}"
-        raise NotStrictJSONError(f"The body is not valid JSON at {where}.") from None
+        raise InvalidJSON(f"The body is not valid JSON at {where}.") from None
     except UnicodeDecodeError as error:
-        raise NotStrictJSONError(f"The body is not UTF-8 at byte {error.start + 1}.") from None
+        raise InvalidJSON(f"The body is not UTF-8 at byte {error.start + 1}.") from None
     except RecursionError:
-        raise NotStrictJSONError(_TOO_DEEP) from None
-    except NotStrictJSONError:
-        raise
+        raise InvalidJSON(_TOO_DEEP) from None
     except ValueError:
-        raise NotStrictJSONError("A number in the body has too many digits.") from None
+        raise InvalidJSON("A number in the body has too many digits.") from None
     may_be_deep = decoded.count("[") + decoded.count("{") > JSON_MAX_DEPTH
     if may_be_deep and _is_too_deep(parsed):
-        raise NotStrictJSONError(_TOO_DEEP)
+        raise InvalidJSON(_TOO_DEEP)
     return parsed
 
 
@@ -167,12 +165,12 @@ def _is_too_deep(parsed: Any) -> bool:  # noqa: ANN401 — JSON can be anything
 def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
     parsed = dict(members)
     if len(parsed) < len(members):
-        raise NotStrictJSONError("An object in the body has the same name twice.")
+        raise InvalidJSON("An object in the body has the same name twice.")
     return parsed
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise NotStrictJSONError(f"{constant} is not JSON.")
+    raise InvalidJSON(f"{constant} is not JSON.")
 
 
 def _is_json(content_type: str, method: str) -> bool:

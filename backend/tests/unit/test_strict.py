@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.api.strict import NotStrictJSONError, parse_json
+from src.api.strict import InvalidJSON, parse_json
 from src.models.limits import JSON_MAX_DEPTH
 
 pytestmark = pytest.mark.requirement("FR-025")
@@ -41,7 +41,7 @@ def test_a_body_is_read_unless_it_is_too_deep(value: object, depth: int, is_asci
     if depth_of(value) <= JSON_MAX_DEPTH:
         assert parse_json(text) == value
     else:
-        with pytest.raises(NotStrictJSONError, match="nested more than 100 levels"):
+        with pytest.raises(InvalidJSON, match="nested more than 100 levels"):
             parse_json(text)
 
 
@@ -52,7 +52,7 @@ def test_brackets_in_texts_do_not_count() -> None:
 
 
 def test_a_byte_order_mark_is_named() -> None:
-    with pytest.raises(NotStrictJSONError, match="begins with a byte order mark"):
+    with pytest.raises(InvalidJSON, match="begins with a byte order mark"):
         parse_json('{"title": "x"}'.encode("utf-8-sig"))
 
 
@@ -62,5 +62,5 @@ def test_a_byte_order_mark_is_named() -> None:
     ids=lambda text: text[:9],
 )
 def test_what_is_no_json_is_refused_in_linear_time(text: str) -> None:
-    with pytest.raises(NotStrictJSONError):
+    with pytest.raises(InvalidJSON):
         parse_json(text.encode())
