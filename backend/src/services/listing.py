@@ -7,7 +7,6 @@ A filter is a field of `TaskListQuery` and an entry of `_FILTERS`; a sort is a n
 and an entry of `_SORTS`.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 from functools import lru_cache
@@ -196,13 +195,6 @@ def _filters_of(query: TaskListQuery) -> dict[str, Any]:
 # Sorts. Nulls come last in both directions. The id breaks ties in the direction of the last key.
 
 
-def _parse_day(value: object) -> date:
-    # An instant of the first or last year may fall on a day outside those years in its zone.
-    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", value, re.ASCII):
-        return date.fromisoformat(value)
-    raise ValueError
-
-
 class _SortColumn(NamedTuple):
     """A column of the ORDER BY, under its name in the rows, and how to read it in a cursor.
 
@@ -225,13 +217,15 @@ class _SortColumn(NamedTuple):
         return self.key(value).desc() if self.is_descending else self.key(value).asc()
 
 
+_DAY: Final = TypeAdapter(date, config={"strict": True})
 _FIRST: Final[ColumnElement[Any]] = literal_column("'-infinity'")
 _LAST: Final[ColumnElement[Any]] = literal_column("'infinity'")
 _SORTS: Final = {
     "created_at": [_SortColumn("created_at", parse_instant, tasks.c.created_at)],
     "updated_at": [_SortColumn("updated_at", parse_instant, tasks.c.updated_at)],
     "due": [
-        _SortColumn("due_day", _parse_day, due_day, (_LAST, _FIRST)),
+        # Any day: in some zone, an instant falls just outside the years that a task can have.
+        _SortColumn("due_day", _DAY.validate_strings, due_day, (_LAST, _FIRST)),
         # What is due on the whole day comes before what is due at some time of it.
         _SortColumn("due_at", parse_instant, tasks.c.due_at, (_FIRST, _FIRST)),
     ],
