@@ -18,11 +18,8 @@ from src.exceptions import DatabaseUnavailable
 _ROUND_TRIPS: Final = 7
 _FAR: Final = 50  # ms
 
-_SERVER: Final = text("""
-    SELECT current_setting('server_version'), current_setting('server_encoding'),
-        pg_backend_pid(), current_setting('synchronous_commit')
-""")
-_LIMITS: Final = select(*(func.current_setting(name) for name in TIME_LIMITS))
+_SETTINGS: Final = ("server_version", "server_encoding", "synchronous_commit", *TIME_LIMITS)
+_SERVER: Final = select(func.pg_backend_pid(), *map(func.current_setting, _SETTINGS))
 _PING: Final = text("SELECT 1")
 
 
@@ -46,11 +43,12 @@ async def check(settings: Settings) -> AsyncIterator[Finding]:
     """Check the database of these settings. Ends early if it cannot be used."""
     try:
         async with Database(settings) as database, database.session() as session:
-            version, encoding, backend_pid, durability = await _one_row(session, _SERVER)
+            server = await _one_row(session, _SERVER)
+            backend_pid, version, encoding, durability, *limits = server
             yield Finding(Verdict.OK, "database", f"PostgreSQL {version}, encoding {encoding}")
             yield await _pooler(session, backend_pid)
             yield await _schema(session)
-            yield await _time_limits(session)
+            yield _time_limits(limits)
             yield _durability(durability)
             yield await _distance(session)
     except DatabaseUnavailable as error:
@@ -80,8 +78,7 @@ async def _schema(session: AsyncSession) -> Finding:
     return Finding(Verdict.OK, "schema", "has what this version needs, and the role may use it")
 
 
-async def _time_limits(session: AsyncSession) -> Finding:
-    limits = await _one_row(session, _LIMITS)
+def _time_limits(limits: Sequence[str]) -> Finding:
     missing = [name for name, limit in zip(TIME_LIMITS, limits, strict=True) if limit == "0"]
     if missing:
         remedy = " ".join(
