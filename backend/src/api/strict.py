@@ -49,7 +49,6 @@ class StrictRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
         parameters = {name: name for name in _query_names(self.dependant)}
-        has_body = self.body_field is not None
         body = self.body_field.field_info.annotation if self.body_field else None
         headers = {parameter.alias for parameter in self.dependant.header_params}
         is_read = self.methods == {"GET"}
@@ -61,7 +60,7 @@ class StrictRoute(APIRoute):
             violations = _header_violations(request, unsupported)
             if request.scope["query_string"]:
                 violations += _query_violations(request, parameters)
-            if not has_body and await _sends_body(request):
+            if body is None and await _sends_body(request):
                 violations.append({"type": "unexpected body", "loc": ("body",)})
             if violations:
                 suggest(violations, lambda _: parameters)
