@@ -7,7 +7,6 @@ from pydantic import BaseModel
 
 from src import revisions
 from src.api.deps import SessionDep
-from src.api.openapi import HEALTHY, READY
 from src.api.problems import Kind, problems
 from src.api.strict import StrictRoute
 
@@ -20,13 +19,17 @@ class Health(BaseModel):
     status: Literal["ok"] = "ok"
 
 
-@router.get("/health", responses=HEALTHY | problems())
+@router.get("/health", response_description="The server is alive.", responses=problems())
 async def get_health() -> Health:
     """Check whether the server is alive. This does not use the database."""
     return Health()
 
 
-@router.get("/health/ready", responses=READY | problems(Kind.DATABASE_UNAVAILABLE))
+@router.get(
+    "/health/ready",
+    response_description="The server is ready for requests.",
+    responses=problems(Kind.DATABASE_UNAVAILABLE),
+)
 async def get_readiness(session: SessionDep) -> Health:
     """Check whether the database responds and has the tables that this version needs."""
     await revisions.check(session)

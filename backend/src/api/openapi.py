@@ -87,15 +87,12 @@ TASK_WRITTEN: Final[Responses] = {
     200: {"description": "The task as it is now.", "headers": _ETAG | _CACHING}
 }
 TASK_PUT: Final = TASK_WRITTEN | {201: _CREATED}
-TASK_DELETED: Final[Responses] = {204: {"description": "The task was deleted."}}
 TASKS_LISTED: Final = _read("A page of the list.", _LIST_ETAG, **_LINK)
 CHANGES_LISTED: Final = _read("The next changes.", _LIST_ETAG)
 SUMMARY_READ: Final = _read("The counts.", _LIST_ETAG)
 BATCH_APPLIED: Final[Responses] = {
     200: {"description": "All operations were carried out.", "headers": _CACHING}
 }
-HEALTHY: Final[Responses] = {200: {"description": "The server is alive."}}
-READY: Final[Responses] = {200: {"description": "The server is ready for requests."}}
 
 BODY: Final = (
     Kind.INVALID_JSON,

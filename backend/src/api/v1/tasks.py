@@ -24,7 +24,6 @@ from src.api.openapi import (
     CHANGES_LISTED,
     SUMMARY_READ,
     TASK_CREATED,
-    TASK_DELETED,
     TASK_PUT,
     TASK_READ,
     TASK_WRITTEN,
@@ -234,7 +233,8 @@ async def move_task(
 @router.delete(
     "/{task_id:task_id}",
     status_code=204,
-    responses=TASK_DELETED | problems(*_ON_CHANGE),
+    response_description="The task was deleted.",
+    responses=problems(*_ON_CHANGE),
 )
 async def delete_task(
     session: SessionDep, user_id: UserId, task_id: TaskId, if_match: IfMatch = None
