@@ -22,7 +22,7 @@ from socket import (
 from tempfile import TemporaryDirectory
 from threading import Thread
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Final, NoReturn
+from typing import Annotated, Final, NoReturn
 
 import psycopg
 import typer
@@ -30,6 +30,7 @@ import uvicorn
 from alembic.util import CommandError
 from prometheus_client.multiprocess import mark_process_dead
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress
 from sqlalchemy.exc import DBAPIError
@@ -46,9 +47,6 @@ from src.exceptions import DatabaseUnavailable
 from src.models.limits import USER_ID_PATTERN
 from src.process import limit_unread_time
 from src.services.changes import RESTART_LISTS
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
 
 _COLOURS: Final = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.FAILED: "red"}
 _SHUTDOWN_TIMEOUT: Final = 10  # s that running requests have to finish
@@ -372,7 +370,7 @@ def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
     raise SystemExit(0)
 
 
-def _setting_at_fault(found: "ErrorDetails") -> str:
+def _setting_at_fault(found: ErrorDetails) -> str:
     name = "_".join(str(part) for part in found["loc"][:1]).upper()
     if found["type"] == "missing":
         return f"{name} is not set; to run with an embedded database, use `make run`"

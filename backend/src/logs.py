@@ -8,16 +8,13 @@ import time
 from collections.abc import Iterator
 from contextvars import ContextVar
 from logging.config import dictConfig
-from types import TracebackType
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import psycopg
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.orjson import OrjsonFormatter
 
 from src.config import Settings
-
-_ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 REQUEST_ID: Final[ContextVar[str]] = ContextVar("request_id", default="-")
 """The id of the current request: on its log lines, its answer, and in its problem document."""
@@ -58,7 +55,7 @@ class SafeFormatter(logging.Formatter):
     default_time_format = "%Y-%m-%dT%H:%M:%S"
     default_msec_format = "%s.%03dZ"
 
-    def formatException(self, ei: _ExcInfo) -> str:  # noqa: N802 — as in the base class
+    def formatException(self, ei: Any) -> str:  # noqa: ANN401, N802 — as in the base class
         text = super().formatException(ei)
         for error in _database_errors(ei[1]):
             for line in filter(None, str(error).splitlines()):
