@@ -10,19 +10,18 @@ or restored since then.
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Row, Select, all_, bindparam, cast, func, null, select, union_all, update
+from sqlalchemy import Row, Select, bindparam, cast, exists, func, null, select, union_all, update
 from sqlalchemy.dialects.postgresql import BIGINT
 
 from src.exceptions import CursorMismatch, ListRestarted, TokenMismatch
 from src.models.task import INSTANT, TaskRow, Tombstone
 from src.services.cursors import decode_cursor, encode_cursor
 from src.services.statements import (
+    IS_UNSEEN,
     LIMIT,
-    SEEN,
     USER,
     clock_at,
     columns_like_task,
-    list_version,
     task_lists,
     task_of,
     task_tombstones,
@@ -109,23 +108,20 @@ def _list_changes() -> Select[Any]:
     A task that was deleted and created again can still have its tombstone, if the two overlapped:
     the higher version is the truth.
     """
-    fresh = list_version != all_(SEEN)
     changed = (
         select(*columns_like_task(tasks), cast(null(), INSTANT).label("deleted_at"))
-        .where(tasks.c.user_id == USER, tasks.c.version > _SINCE, fresh)
+        .where(tasks.c.user_id == USER, tasks.c.version > _SINCE, IS_UNSEEN)
         .order_by(tasks.c.version)
         .limit(LIMIT + 1)
     )
-    again = tasks.alias("again")
     is_back = (
-        select(again.c.id)
+        exists()
         .where(
-            again.c.user_id == USER,
-            again.c.id == task_tombstones.c.id,
-            again.c.version > task_tombstones.c.version,
+            tasks.c.user_id == USER,
+            tasks.c.id == task_tombstones.c.id,
+            tasks.c.version > task_tombstones.c.version,
         )
         .correlate(task_tombstones)
-        .exists()
     )
     deleted = (
         select(*columns_like_task(task_tombstones), task_tombstones.c.deleted_at)
@@ -133,7 +129,7 @@ def _list_changes() -> Select[Any]:
             task_tombstones.c.user_id == USER,
             task_tombstones.c.version > _SINCE,
             START.version < _SINCE,
-            fresh,
+            IS_UNSEEN,
             ~is_back,
         )
         .order_by(task_tombstones.c.version)

@@ -22,7 +22,6 @@ from sqlalchemy import (
     Row,
     Select,
     Text,
-    all_,
     and_,
     any_,
     bindparam,
@@ -42,11 +41,10 @@ from src.schemas.fields import Position, Priority, Title, parse_instant, parse_u
 from src.schemas.query import SortKey, TaskListQuery
 from src.services.cursors import decode_cursor, encode_cursor
 from src.services.statements import (
+    IS_UNSEEN,
     LIMIT,
-    SEEN,
     USER,
     columns_like_task,
-    list_version,
     task_of,
     tasks,
     with_list,
@@ -331,7 +329,7 @@ def _list_tasks(
     columns = sort_columns(sort)
     matching = [
         tasks.c.user_id == USER,
-        list_version != all_(SEEN),
+        IS_UNSEEN,
         *(_FILTERS[key] for key in sorted(filters)),
     ]
     of_page = [] if is_first else [_follows(columns)]

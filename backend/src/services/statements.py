@@ -26,6 +26,7 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    all_,
     any_,
     bindparam,
     case,
@@ -74,6 +75,8 @@ list_version: Final = func.coalesce(
     select(task_lists.c.version).where(task_lists.c.user_id == USER).scalar_subquery(), 0
 )
 """The version of the user's latest change; 0 if there was none."""
+IS_UNSEEN: Final = list_version != all_(SEEN)
+"""Match nothing if the list is at a version that the client has seen."""
 # PostgreSQL takes an untyped parameter for text.
 _FINGERPRINT: Final = cast(bindparam("the_fingerprint", type_=LargeBinary()), LargeBinary())
 
