@@ -184,10 +184,8 @@ async def replace_task(
         TaskExists: it had to be new.
     """
     if must_be_new and must_exist:
-        current = await get_task(session, user_id, task_id)
         # In the order of RFC 9110, section 13.2.2.
-        is_outdated = if_match is not None and current.version not in if_match
-        raise (VersionMismatch if is_outdated else TaskExists)(current)
+        raise TaskExists(await _keep_task(session, user_id, task_id, if_match))
     if must_be_new:
         return await _create_by_id(session, user_id, task_id, task)
     # Without a position, the task keeps its place.
