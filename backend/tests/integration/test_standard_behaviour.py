@@ -7,7 +7,7 @@ override a dependency, to raise an error, to use a session, to begin and roll ba
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 from uuid import UUID, uuid4
 
 import httpx
@@ -30,6 +30,15 @@ from tests.builders import create, path_of, tasks_of
 from tests.conftest import BASE_URL
 from tests.processes import serving
 from tests.wire import Fault, Wire
+
+SLOW_COMMIT: Final = (
+    "CREATE TEMP TABLE slow (id integer)",
+    "CREATE FUNCTION pg_temp.wait() RETURNS trigger LANGUAGE plpgsql"
+    " AS 'BEGIN PERFORM pg_sleep(4); RETURN NULL; END'",
+    "CREATE CONSTRAINT TRIGGER wait AFTER INSERT ON slow DEFERRABLE INITIALLY DEFERRED"
+    " FOR EACH ROW EXECUTE FUNCTION pg_temp.wait()",
+    "INSERT INTO slow VALUES (1)",
+)
 
 pytestmark = [
     pytest.mark.anyio,
@@ -488,6 +497,18 @@ class TestASession:
         async with database.engine.connect() as connection:
             with pytest.raises(DBAPIError, match="connection"):
                 await connection.execute(text(statement), parameters, execution_options=options)
+
+    @pytest.mark.requirement("FR-067")
+    async def test_does_not_wait_for_a_commit_that_hangs_without_a_session_either(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with database.engine.connect() as connection:
+            await connection.execution_options(isolation_level="READ COMMITTED")
+            for statement in SLOW_COMMIT:
+                await connection.execute(text(statement))
+            monkeypatch.setattr("src.database.STATEMENT_TIMEOUT", 0.2)
+            with pytest.raises(DBAPIError, match="connection"):
+                await connection.commit()
 
     @pytest.mark.requirement("FR-067")
     async def test_may_go_on_after_a_commit_on_a_connection_that_stays_open(
