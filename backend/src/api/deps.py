@@ -1,17 +1,21 @@
-"""What the routes depend on: the session, the present time, and the parts of the path."""
+"""What the routes depend on: the session, the present time, the parts of the path, and the key."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends, Path
+from fastapi import Depends, Header, Path
 from fastapi.requests import HTTPConnection
 from pydantic import BeforeValidator
 from sqlmodel.ext.asyncio.session import AsyncSession
 from starlette.convertors import StringConvertor, register_url_convertor
 
-from src.models.limits import USER_ID_PATTERN
+from src.models.limits import (
+    IDEMPOTENCY_KEY_MAX_LENGTH,
+    IDEMPOTENCY_KEY_PATTERN,
+    USER_ID_PATTERN,
+)
 from src.schemas.fields import parse_uuid
 
 
@@ -55,6 +59,18 @@ TaskId = Annotated[
     UUID,
     BeforeValidator(parse_uuid),
     Path(description="The id of the task.", examples=["01981f6e-3c00-7a3b-8a00-000000000001"]),
+]
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        pattern=IDEMPOTENCY_KEY_PATTERN,
+        description="A key that identifies this request, such as a new UUID: 1 to"
+        f" {IDEMPOTENCY_KEY_MAX_LENGTH} visible ASCII characters. If you send the request again"
+        " with the same key, no second task is created. Keys never expire.",
+        examples=["6f1c2f8e-9a57-4a43-8a5e-0c3d1b2a4f60"],
+    ),
 ]
 
 

@@ -12,7 +12,6 @@ from typing import Annotated, Any, Final
 from fastapi import Header, Response
 from pydantic import PlainValidator, WithJsonSchema
 
-from src.models.limits import IDEMPOTENCY_KEY_MAX_LENGTH, IDEMPOTENCY_KEY_PATTERN
 from src.models.task import TaskRow
 from src.schemas.changes import deleted_to_wire
 from src.schemas.fields import broken_rule
@@ -111,18 +110,6 @@ IfNoneMatchAny = Annotated[
         alias="If-None-Match",
         description="`*` creates the task. If it already exists, nothing is written and you get"
         " 412 with the task as it is now.",
-    ),
-]
-
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        pattern=IDEMPOTENCY_KEY_PATTERN,
-        description="A key that identifies this request, such as a new UUID: 1 to"
-        f" {IDEMPOTENCY_KEY_MAX_LENGTH} visible ASCII characters. If you send the request again"
-        " with the same key, no second task is created. Keys never expire.",
-        examples=["6f1c2f8e-9a57-4a43-8a5e-0c3d1b2a4f60"],
     ),
 ]
 

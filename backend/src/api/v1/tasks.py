@@ -6,9 +6,8 @@ from urllib.parse import quote, urlencode
 from fastapi import APIRouter, Body, Query, Request, Response
 from pydantic import WithJsonSchema
 
-from src.api.deps import Now, SessionDep, TaskId, UserId
+from src.api.deps import IdempotencyKey, Now, SessionDep, TaskId, UserId
 from src.api.etags import (
-    IdempotencyKey,
     IfMatch,
     IfNoneMatch,
     IfNoneMatchAny,
