@@ -1,5 +1,6 @@
 """Bodies that never end, that nobody reads to their end, or that are on their way at the stop."""
 
+import logging
 import signal
 import socket
 import subprocess
@@ -250,6 +251,7 @@ async def test_a_client_that_hangs_up_is_no_error(
     app: FastAPI, user: str, method: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Where no body is read, one in chunks is read only to see whether it is empty."""
+    caplog.set_level(logging.WARNING)
     path = f"{tasks_of(user)}/{NO_TASK}"
     scope = {
         "type": "http",

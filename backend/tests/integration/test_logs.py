@@ -114,17 +114,20 @@ async def log_of(
     """Give a client of an app, and the app's log. The logging of this process is restored."""
     stream = StringIO()
     root = logging.getLogger()
-    monkeypatch.setattr(root, "handlers", root.handlers[:])
-    monkeypatch.setattr(root, "level", root.level)
+    handlers, level = root.handlers[:], root.level
     settings = make_settings(database_url, log_format=log_format)
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stderr", stream)
         app = create_app(settings.model_copy(update={"log_level": "info"}))
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE_URL) as client,
-    ):
-        yield client, Log(app, stream, log_format)
+    try:
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=BASE_URL) as client,
+        ):
+            yield client, Log(app, stream, log_format)
+    finally:
+        root.handlers = handlers
+        root.setLevel(level)  # loggers remember which levels are enabled until this is called
 
 
 class TestARequest:
