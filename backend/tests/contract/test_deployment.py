@@ -65,7 +65,7 @@ class TestTheUnits:
 
 def section_of(path: Path, name: str) -> dict[str, str]:
     parser = ConfigParser(interpolation=None)
-    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.optionxform = str  # type: ignore[assignment,method-assign]  # keeps the case of names
     parser.read(path)
     return dict(parser[name])
 
