@@ -7,13 +7,14 @@ front of it. See ADR 0014.
 import asyncio
 import logging
 import random
+import re
 import select
 from asyncio import get_running_loop
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from enum import Enum, auto
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from os import dup
 from socket import SHUT_RDWR, socket
 from time import monotonic
@@ -96,8 +97,19 @@ _CONNECTION_EXCEPTION: Final = "08"  # SQLSTATE class: how poolers report that t
 _CHANGED_RESULT: Final = "0A000"
 _READ_ONLY: Final = "25006"
 _AUTOCOMMIT: Final = "autocommit"
-"""The connection that a session uses in autocommit."""
-_LOCKS: Final = (" FOR UPDATE", " FOR SHARE", " FOR NO KEY UPDATE", " FOR KEY SHARE")
+"""The key in `session.info` of the connection that a session uses in autocommit."""
+_FLUSHED: Final = "flushed"
+"""The key in `session.info` that a flush sets when it leaves autocommit: whether statements before
+it have written, and so are committed."""
+
+# What is not SQL in a statement: texts, quoted names, comments.
+_QUOTED: Final = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|--[^\n]*|/\*.*?\*/", re.DOTALL)
+_READS: Final = re.compile(r"[\s(]*(?:SELECT|SHOW|TABLE|VALUES|WITH)\b", re.IGNORECASE)
+_WRITES: Final = re.compile(r"\b(?:INSERT|UPDATE|DELETE|MERGE|INTO)\b", re.IGNORECASE)
+_LOCKS: Final = re.compile(
+    r"\bFOR\s+(?:NO\s+KEY\s+UPDATE|KEY\s+SHARE|UPDATE|SHARE)\b|\bpg_\w*advisory_xact_lock",
+    re.IGNORECASE,
+)
 
 log = logging.getLogger(__name__)
 
@@ -206,7 +218,10 @@ class _SyncSession(SyncSession):
         connection = self.info.get(_AUTOCOMMIT)
         if connection is not None and _driver_connection(connection).has_written:
             raise AutocommitError("cannot roll back")
+        committed_before = self.info.get(_FLUSHED, False)
         super().rollback()
+        if committed_before:
+            raise AutocommitError("cannot roll back what was written before the flush")
 
     def begin_nested(self) -> SessionTransaction:
         """Begin a savepoint, which needs a transaction around it."""
@@ -236,7 +251,10 @@ class Session(AsyncSession):
     async def stream(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 — as in the base class
         """Execute a statement and stream its rows, which needs a transaction."""
         transaction = self.sync_session.get_transaction()
-        if transaction is None or transaction.origin is SessionTransactionOrigin.AUTOBEGIN:
+        is_begun = transaction is not None and (
+            transaction.origin is not SessionTransactionOrigin.AUTOBEGIN or _FLUSHED in self.info
+        )
+        if not is_begun:
             raise AutocommitError("cannot stream rows")
         return await super().stream(*args, **options)
 
@@ -554,8 +572,9 @@ def _run_limited(name: str, cursor: DBAPICursor, statement: str, *more: Any) -> 
     """Run a statement within its time. Refuse a lock that would be gone at once."""
     context: ExecutionContext = more[-1]
     connection = context.root_connection
-    if any(lock in statement for lock in _LOCKS) and _is_autocommit(connection):
-        raise AutocommitError("cannot lock rows")
+    kind = _kind_of(statement)
+    if kind.locks and _is_autocommit(connection):
+        raise AutocommitError("cannot keep a lock")
     driver_connection = _driver_connection(connection)
     seconds = context.execution_options.get("timeout", STATEMENT_TIMEOUT)
     driver_connection.is_binary = context.execution_options.get("binary", False)
@@ -564,9 +583,23 @@ def _run_limited(name: str, cursor: DBAPICursor, statement: str, *more: Any) -> 
             getattr(context.dialect, name)(cursor, statement, *more)
     finally:
         driver_connection.is_binary = False
-    if not statement.lstrip().startswith("SELECT"):
+    if kind.writes:
         driver_connection.has_written = True
     return True  # it has been executed
+
+
+class _Kind(NamedTuple):
+    """What a statement does, as far as its text tells: a function that it calls may write, too."""
+
+    writes: bool
+    locks: bool
+
+
+@lru_cache(maxsize=1024)
+def _kind_of(statement: str) -> _Kind:
+    sql = _QUOTED.sub(" ", statement)
+    writes = _READS.match(sql) is None or _WRITES.search(sql) is not None
+    return _Kind(writes, _LOCKS.search(sql) is not None)
 
 
 def _driver_connection(connection: Connection) -> _Connection:
@@ -611,6 +644,7 @@ def _flush_in_transaction(session: SyncSession, *_: object) -> None:
     """Start a real transaction for a flush, whose statements belong together."""
     connection = session.connection()
     if session.info.pop(_AUTOCOMMIT, None) is not None:
+        session.info[_FLUSHED] = _driver_connection(connection).has_written
         _leave_autocommit(connection)
 
 
@@ -618,6 +652,7 @@ def _flush_in_transaction(session: SyncSession, *_: object) -> None:
 def _forget_mode(session: SyncSession, transaction: SessionTransaction) -> None:
     if transaction.parent is None:
         session.info.pop(_AUTOCOMMIT, None)
+        session.info.pop(_FLUSHED, None)
 
 
 def _leave_autocommit(connection: Connection) -> None:

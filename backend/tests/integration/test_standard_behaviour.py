@@ -7,6 +7,7 @@ override a dependency, to raise an error, to use a session, to begin and roll ba
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Annotated, Any, Final
 from uuid import UUID, uuid4
 
@@ -428,6 +429,62 @@ class TestASession:
         assert await versions_of(database, user) == [1]
 
     @pytest.mark.requirement("FR-067")
+    @pytest.mark.parametrize("flush", [AsyncSession.flush, AsyncSession.commit])
+    async def test_does_not_pretend_to_roll_back_what_was_committed_before_a_flush(
+        self, session: AsyncSession, database: Database, user: str, flush: Any
+    ) -> None:
+        await session.exec(TaskList.__table__.insert().values(user_id=user, version=1))  # type: ignore[attr-defined]  # SQLModel hides it
+        session.add(a_list(f"{user}-2", version=1 if flush is AsyncSession.flush else 0))
+        with suppress(IntegrityError):  # a version of 0 breaks a rule
+            await flush(session)
+
+        with pytest.raises(AutocommitError, match="written before the flush"):
+            await session.rollback()
+
+        assert await versions_of(database, user) == [1]
+        assert await versions_of(database, f"{user}-2") == []
+        await session.exec(select(1))
+        await session.rollback()  # nothing has been written since
+
+    @pytest.mark.requirement("FR-067")
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "select 1",
+            "/* of */ SELECT 1 -- one: INSERT",
+            "(SELECT 1) UNION (SELECT 2)",
+            "WITH one AS (SELECT 'UPDATE' AS \"DELETE\") SELECT * FROM one",
+            "SHOW timezone",
+            "VALUES (1)",
+        ],
+    )
+    async def test_rolls_back_quietly_after_any_statement_that_reads(
+        self, session: AsyncSession, statement: str
+    ) -> None:
+        await session.exec(text(statement))  # type: ignore[call-overload]  # SQLModel's types know only its `select`
+        await session.rollback()
+
+    @pytest.mark.requirement("FR-067")
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "insert into task_lists (user_id, version) values (:user, 1)",
+            "WITH new AS (INSERT INTO task_lists (user_id, version) VALUES (:user, 1) RETURNING 1)"
+            " SELECT * FROM new",
+            "-- a comment\nINSERT INTO task_lists (user_id, version) VALUES (:user, 1)",
+        ],
+    )
+    async def test_notices_a_statement_that_writes_in_any_form(
+        self, session: AsyncSession, database: Database, user: str, statement: str
+    ) -> None:
+        await session.exec(text(statement), params={"user": user})  # type: ignore[call-overload]  # the same
+
+        with pytest.raises(AutocommitError, match="cannot roll back"):
+            await session.rollback()
+
+        assert await versions_of(database, user) == [1]
+
+    @pytest.mark.requirement("FR-067")
     async def test_rolls_back_quietly_where_nothing_was_written(
         self, session: AsyncSession, database: Database, user: str
     ) -> None:
@@ -445,9 +502,13 @@ class TestASession:
         self, session: AsyncSession, user: str
     ) -> None:
         mine = select(TaskList).where(TaskList.user_id == user)
-        with pytest.raises(AutocommitError, match="cannot lock rows"):
+        for lock in ("SELECT 1 for no key\nupdate", "SELECT pg_advisory_xact_lock(1)"):
+            with pytest.raises(AutocommitError, match="cannot keep a lock"):
+                await session.exec(text(lock))  # type: ignore[call-overload]  # SQLModel's types know only its `select`
+        await session.exec(text("SELECT 'FOR UPDATE'"))  # type: ignore[call-overload]  # the same
+        with pytest.raises(AutocommitError, match="cannot keep a lock"):
             await session.exec(mine.with_for_update())
-        with pytest.raises(AutocommitError, match="cannot lock rows"):
+        with pytest.raises(AutocommitError, match="cannot keep a lock"):
             await session.get(TaskList, user, with_for_update={"read": True})
         with pytest.raises(AutocommitError, match="cannot stream rows"):
             await session.stream(mine)
@@ -557,6 +618,27 @@ class TestASession:
         await session.rollback()
 
         assert await versions_of(database, user) == []
+
+    @pytest.mark.requirement("FR-067")
+    async def test_streams_rows_after_a_flush(self, session: AsyncSession, user: str) -> None:
+        session.add(a_list(user))
+        await session.flush()
+
+        rows = await session.stream(select(TaskList.version).where(TaskList.user_id == user))
+
+        assert [row.version async for row in rows] == [1]
+
+    @pytest.mark.requirement("FR-067")
+    async def test_an_ordinary_session_is_on_a_view_of_the_engine(
+        self, database: Database, user: str
+    ) -> None:
+        """As SQLAlchemy documents it for several isolation levels on one pool."""
+        engine = database.engine.execution_options(isolation_level="READ COMMITTED")
+        async with AsyncSession(engine) as session:
+            await session.exec(TaskList.__table__.insert().values(user_id=user, version=1))  # type: ignore[attr-defined]  # SQLModel hides it
+            await session.rollback()
+
+            assert await versions_of(database, user) == []
 
     @pytest.mark.requirement("FR-067")
     async def test_rolls_back_what_was_flushed_even_if_it_is_cancelled_at_that_moment(
