@@ -18,6 +18,7 @@ from fastapi import Response
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
 from src import metrics
 from src.api.bodies import has_body
@@ -104,7 +105,8 @@ class HTTPRules:
     It also answers HEAD like GET, without the body.
 
     - One Host header, with a name of this server (RFC 9112, section 3.2). While there is no
-      authentication, this keeps out web pages that rebind their own name to this machine.
+      authentication, this keeps out web pages that rebind their own name to this machine. It holds
+      for WebSockets, too.
     - No line break at the end of the path: the patterns of routes would let it pass. And no encoded
       slash: routes are matched after decoding, but it separates nothing (RFC 3986, section 2.2).
     - No offer to upgrade the connection, and no CONNECT, in a request with a body: httptools takes
@@ -117,15 +119,19 @@ class HTTPRules:
         self.allowed_hosts = allowed_hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
         hosts = [value for name, value in scope["headers"] if name == b"host"]
+        is_ours = len(hosts) == 1 and _is_host_allowed(hosts[0], self.allowed_hosts)
+        if scope["type"] == "websocket":
+            await (self.app if is_ours else WebSocketClose())(scope, receive, send)
+            return
         headers = dict(scope["headers"])
         is_upgrade = b"upgrade" in headers or scope["method"] == "CONNECT"
         if is_upgrade and has_body(headers):  # first: no other answer may keep the connection open
             refusal = problem(Kind.UPGRADE_NOT_SUPPORTED, headers={"Connection": "close"})
-        elif len(hosts) != 1 or not _is_host_allowed(hosts[0], self.allowed_hosts):
+        elif not is_ours:
             refusal = problem(Kind.INVALID_HOST)
         else:
             # The scope is a copy of `RequestContext`, which reads the route from it afterwards.

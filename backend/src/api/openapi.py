@@ -1,4 +1,4 @@
-"""The OpenAPI document, where it says more than the framework would."""
+"""What is added to the OpenAPI document that FastAPI generates."""
 
 from typing import Any, Final
 
@@ -174,13 +174,15 @@ def _describe(document: dict[str, Any]) -> None:
 
 def _add_examples(body: dict[str, Any]) -> None:
     for content in body.get("content", {}).values():
-        _, _, name = content["schema"].get("$ref", "").rpartition("/")
+        _, _, name = content.get("schema", {}).get("$ref", "").rpartition("/")
         if name in examples.EXAMPLES:
             content["example"] = examples.EXAMPLES[name]
 
 
 def _describe_parameter(parameter: dict[str, Any]) -> None:
     """Give a parameter an example where /docs shows it: in its description."""
+    if "schema" not in parameter:  # it has a `content` instead
+        return
     schema = _never_null(parameter["schema"])
     parameter["schema"] = schema
     if "examples" not in schema:

@@ -1,8 +1,8 @@
 """The strict route: refuses what FastAPI would ignore or guess, before values are validated.
 
 - A query parameter that is unknown, repeated or not UTF-8 is 422.
-- So is a header that asks for protection, on a write that does not give it: to ignore a
-  precondition or an idempotency key would break a promise.
+- So is a precondition or an idempotency key that the operation does not support: to ignore it
+  would break a promise.
 - A body where none is read is 422.
 - A body is JSON (RFC 8259) in UTF-8, with a JSON content type and of limited size, and no object in
   it has a name twice. Otherwise the answer is 400, 413 or 415.
@@ -17,13 +17,14 @@ from collections import Counter
 from collections.abc import Callable, Container, Coroutine
 from functools import partial
 from http import HTTPStatus
-from typing import Any, ClassVar, Final, NoReturn
+from typing import Any, ClassVar, Final, Literal, NoReturn, get_args
 from urllib.parse import parse_qsl
 
 from fastapi import HTTPException, Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from fastapi.security import APIKeyQuery
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
@@ -37,6 +38,8 @@ MERGE_PATCH: Final = "application/merge-patch+json"
 _PROTECTIONS: Final = ("If-Match", "If-None-Match", "If-Unmodified-Since", "Idempotency-Key")
 _SINGULAR: Final = ("Idempotency-Key",)  # the others are lists: their lines count as one
 _CHARSETS: Final = {"utf-8", "utf8"}
+_NULL: Final = object()
+"""Instead of null: it fails the validation of every type of body."""
 _TOO_DEEP: Final = f"The body is nested more than {JSON_MAX_DEPTH} levels deep."
 _ENCODED: Final = "Send the body uncompressed, without the header Content-Encoding."
 
@@ -48,11 +51,11 @@ class StrictRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
-        parameters = {name: name for name in _query_names(self.dependant)}
+        parameters = {name: name for name in _names(self.dependant, "query_params")}
         body = self.body_field.field_info.annotation if self.body_field else None
-        headers = {parameter.alias for parameter in self.dependant.header_params}
+        headers = {name.lower() for name in _names(self.dependant, "header_params")}
         is_read = self.methods == {"GET"}
-        unsupported = [name for name in _PROTECTIONS if not is_read and name not in headers]
+        unsupported = [name for name in _PROTECTIONS if not is_read and name.lower() not in headers]
 
         async def handle_strictly(request: Request) -> Response:
             request = StrictRequest(request.scope, request.receive)
@@ -97,9 +100,8 @@ class StrictRequest(Request):
     async def json(self) -> Any:  # noqa: ANN401 — as in the base class
         """Parse the body."""
         parsed = parse_json(await self.body())
-        # FastAPI takes null for a missing body, which would toggle a task. An empty array fails the
-        # validation just as null should.
-        return [] if parsed is None else parsed
+        # FastAPI takes null for a missing body, which would toggle a task.
+        return _NULL if parsed is None else parsed
 
     def _require_plain_json(self) -> None:
         """Refuse a body that the headers announce as something else, and name the header."""
@@ -203,15 +205,21 @@ def _header_violations(request: Request, unsupported: list[str]) -> list[dict[st
     ]
 
 
-def _query_names(dependant: Dependant) -> set[str]:
-    """Name the query parameters of a route, including those of its dependencies."""
-    names = set().union(*map(_query_names, dependant.dependencies))
-    for parameter in dependant.query_params:
+def _names(dependant: Dependant, kind: Literal["query_params", "header_params"]) -> set[str]:
+    """Name the parameters of this kind that a route reads, itself or in its dependencies."""
+    names = set().union(*(_names(inner, kind) for inner in dependant.dependencies))
+    for parameter in getattr(dependant, kind):
         annotation = parameter.field_info.annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            names |= set(annotation.model_fields)
-        else:
-            names.add(parameter.alias)
+        models = [annotation, *get_args(annotation)]  # the latter of `Model | None`
+        fields = [
+            field.alias or name
+            for model in models
+            if isinstance(model, type) and issubclass(model, BaseModel)
+            for name, field in model.model_fields.items()
+        ]
+        names.update(fields or [parameter.alias])
+    if kind == "query_params" and isinstance(dependant.call, APIKeyQuery):
+        names.add(dependant.call.model.name)
     return names
 
 

@@ -18,7 +18,7 @@ NAME_MAX_LENGTH: Final = 100
 """A longer name of a field or parameter can only come from the request, so it is left out."""
 
 RULE_CODE: Final = "{code}"
-"""The code of a rule of ours, which names its own."""
+"""A rule of our own brings its code along."""
 
 VIOLATIONS: Final = {
     "broken_rule": (RULE_CODE, "{detail}"),
@@ -82,7 +82,7 @@ VIOLATIONS: Final = {
 """The code and the detail of each type of error. Names with a space or a hyphen are our own."""
 
 UNFORESEEN: Final = ("invalid", "is not valid")
-"""The same for every other type."""
+"""The code and the detail of any other type."""
 
 
 def violation(found: dict[str, Any]) -> dict[str, str]:
@@ -101,6 +101,8 @@ def violation(found: dict[str, Any]) -> dict[str, str]:
 def _location(found: dict[str, Any]) -> tuple[str | int, ...]:
     """Locate it in the request. In a batch, pydantic also names the kind of the operation."""
     location: tuple[str | int, ...] = tuple(found["loc"]) or ("body",)
+    if found["type"] == "json_invalid":  # FastAPI adds the position in the text
+        return location[:1]
     if location[:2] != ("body", "operations"):
         return location
     if found["type"].startswith("union_tag"):
@@ -109,7 +111,7 @@ def _location(found: dict[str, Any]) -> tuple[str | int, ...]:
 
 
 def _type_of(found: dict[str, Any]) -> str:
-    """Tell apart what is of one type to the framework, but not to the client."""
+    """Distinguish errors that have one type in pydantic but need different messages."""
     kind: str = found["type"]
     source, *path = found["loc"]
     if kind == "string_pattern_mismatch":

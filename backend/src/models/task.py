@@ -30,7 +30,10 @@ from sqlmodel import Field, SQLModel
 from src.models import limits
 
 metadata: Final[MetaData] = SQLModel.metadata
-metadata.naming_convention = {"pk": "%(table_name)s_pkey"}
+metadata.naming_convention = {
+    "ix": "ix_%(column_0_label)s",  # SQLAlchemy's default, without which no index could be unnamed
+    "pk": "%(table_name)s_pkey",
+}
 
 TASK_PRIORITY: Final = Enum(*limits.PRIORITIES, name="task_priority")
 """A native enum sorts in its declared order and reads as its name, in psql and in JSON."""

@@ -13,12 +13,23 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, WebSocket
-from pydantic import BaseModel, field_validator
+from fastapi import (
+    APIRouter,
+    Depends,
+    FastAPI,
+    Header,
+    HTTPException,
+    Query,
+    Security,
+    WebSocket,
+)
+from fastapi.security import APIKeyQuery
+from pydantic import BaseModel, Field, field_validator
 from sqlalchemy import event, literal_column, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError
 from sqlalchemy.ext.asyncio import create_async_engine
-from sqlmodel import col, func, select
+from sqlmodel import Field as SQLField
+from sqlmodel import SQLModel, col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from src.api.deps import SessionDep, UserId, get_session
@@ -77,8 +88,8 @@ def a_list(user: str, version: int = 1) -> TaskList:
     return TaskList(user_id=user, version=version)
 
 
-async def receive_json(app: FastAPI, path: str) -> Any:
-    """Connect to a websocket; give what it sends first."""
+async def connect(app: FastAPI, path: str, *hosts: str) -> list[Any]:
+    """Connect to a websocket; give what it sends."""
     sent: list[Any] = []
 
     async def receive() -> dict[str, Any]:
@@ -88,8 +99,9 @@ async def receive_json(app: FastAPI, path: str) -> Any:
         sent.append(message)
 
     scope = {"type": "websocket", "path": path, "raw_path": path.encode(), "query_string": b""}
-    await app({**scope, "headers": [(b"host", b"localhost")], "subprotocols": []}, receive, send)
-    return json.loads(sent[1]["text"])
+    headers = [(b"host", host.encode()) for host in hosts]
+    await app({**scope, "headers": headers, "subprotocols": []}, receive, send)
+    return sent
 
 
 async def refuse() -> None:
@@ -173,7 +185,25 @@ class TestTheApp:
             await websocket.accept()
             await websocket.send_json(list(found.all()))
 
-        assert await receive_json(app, "/versions") == []
+        accepted, found, *_ = await connect(app, "/versions", "localhost")
+
+        assert accepted["type"] == "websocket.accept"
+        assert json.loads(found["text"]) == []
+
+    @pytest.mark.requirement("FR-062", "FR-065")
+    @pytest.mark.parametrize("hosts", [["evil.example"], [], ["localhost", "localhost"]])
+    async def test_refuses_a_websocket_for_another_host(
+        self, opened: tuple[FastAPI, httpx.AsyncClient], hosts: list[str]
+    ) -> None:
+        app, _ = opened
+
+        @app.websocket("/echo")
+        async def echo(websocket: WebSocket) -> None:
+            await websocket.accept()
+
+        assert [message["type"] for message in await connect(app, "/echo", *hosts)] == [
+            "websocket.close"
+        ]
 
     @pytest.mark.requirement("FR-065")
     async def test_lends_a_session_to_a_plain_router_as_often_as_it_is_asked(
@@ -333,6 +363,100 @@ class TestTheApp:
         (described,) = app.openapi()["paths"]["/paints"].values()
         assert {parameter["name"] for parameter in described["parameters"]} == {"page", "colour"}
 
+    @pytest.mark.requirement("FR-065")
+    async def test_takes_in_a_strict_route_what_the_route_declares(
+        self, opened: tuple[FastAPI, httpx.AsyncClient]
+    ) -> None:
+        app, client = opened
+
+        class Order(BaseModel):
+            sort_by: str = Field("name", alias="sortBy")
+
+        async def get_key(idempotency_key: Annotated[str | None, Header()] = None) -> str | None:
+            return idempotency_key
+
+        router = APIRouter(route_class=StrictRoute)
+
+        @router.post("/paints")
+        async def mix(
+            order: Annotated[Order | None, Query()],
+            token: Annotated[str, Security(APIKeyQuery(name="token"))],
+            key: Annotated[str | None, Depends(get_key)],
+            if_match: Annotated[str | None, Header()] = None,
+        ) -> list[str | None]:
+            return [order.sort_by if order else None, token, key, if_match]
+
+        app.include_router(router)
+        headers = {"Idempotency-Key": "k", "If-Match": "7"}
+
+        answer = await client.post("/paints?sortBy=age&token=t", headers=headers)
+
+        assert (answer.status_code, answer.json()) == (200, ["age", "t", "k", "7"])
+        refused = await client.post("/paints?sort_by=age&token=t")
+        assert [error["parameter"] for error in refused.json()["errors"]] == ["sort_by"]
+
+    @pytest.mark.requirement("FR-066")
+    async def test_takes_null_for_no_body_of_a_strict_route(
+        self, opened: tuple[FastAPI, httpx.AsyncClient]
+    ) -> None:
+        app, client = opened
+        router = APIRouter(route_class=StrictRoute)
+
+        @router.post("/layers")
+        async def count(layers: list[str]) -> int:
+            return len(layers)
+
+        app.include_router(router)
+
+        answer = await client.post(
+            "/layers", content="null", headers={"Content-Type": "application/json"}
+        )
+
+        assert answer.status_code == 422
+        assert [error["detail"] for error in answer.json()["errors"]] == ["must be an array"]
+        assert (await client.post("/layers", json=["a", "b"])).json() == 2
+
+    @pytest.mark.requirement("FR-066")
+    async def test_locates_invalid_json_in_the_body_of_a_plain_route(
+        self, opened: tuple[FastAPI, httpx.AsyncClient]
+    ) -> None:
+        app, client = opened
+
+        @app.post("/paint")
+        async def paint(colours: list[str]) -> int:
+            return len(colours)
+
+        answer = await client.post(
+            "/paint", content='["red",', headers={"Content-Type": "application/json"}
+        )
+
+        assert answer.json()["errors"] == [
+            {"pointer": "", "code": "invalid_json", "detail": "must be valid JSON"}
+        ]
+
+    @pytest.mark.requirement("FR-065")
+    async def test_documents_answers_and_bodies_of_any_media_type(
+        self, opened: tuple[FastAPI, httpx.AsyncClient]
+    ) -> None:
+        app, client = opened
+        a_body: dict[str, Any] = {"requestBody": {"content": {"application/x-yaml": {}}}}
+        a_parameter = {"in": "query", "name": "box", "content": {"application/json": {}}}
+
+        @app.post(
+            "/images",
+            responses={200: {"content": {"image/png": {}}}},
+            openapi_extra={**a_body, "parameters": [a_parameter]},
+        )
+        async def draw() -> None: ...
+
+        answer = await client.get("/openapi.json")
+
+        assert answer.status_code == 200
+        described = answer.json()["paths"]["/images"]["post"]
+        assert described["requestBody"] == a_body["requestBody"]
+        assert described["parameters"] == [a_parameter]
+        assert described["responses"]["200"]["content"]["image/png"] == {}
+
     @pytest.mark.requirement("FR-066")
     async def test_reports_a_database_that_is_too_slow_in_a_plain_route_too(
         self, opened: tuple[FastAPI, httpx.AsyncClient]
@@ -388,6 +512,23 @@ class TestASession:
         assert (await client.get(path_of(created))).json() == created
         assert task.model_dump(mode="json")["due_date"] == created["due_date"]
         assert task.model_dump(mode="json").keys() >= created.keys()
+
+    @pytest.mark.requirement("FR-067")
+    async def test_creates_a_table_with_an_index(self, database: Database) -> None:
+        """As the tutorial of SQLModel begins."""
+
+        class Hero(SQLModel, table=True):
+            id: int | None = SQLField(default=None, primary_key=True)
+            name: str = SQLField(index=True)
+
+        table = Hero.__table__  # type: ignore[attr-defined]  # SQLModel hides it
+        assert {index.name for index in table.indexes} == {"ix_hero_name"}
+        try:
+            async with database.engine.connect() as connection:
+                await connection.run_sync(table.create)
+                await connection.run_sync(table.drop)
+        finally:
+            SQLModel.metadata.remove(table)
 
     @pytest.mark.requirement("FR-067")
     async def test_adds_changes_and_deletes_entities(
