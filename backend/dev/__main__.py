@@ -70,7 +70,7 @@ def seed_command(user: cli.User, *, tasks: cli.Tasks = 100, force: cli.Force = F
     with cli.errors_in_one_line(), _embedded() as server:
         settings = _settings_of(server)
         cli.migrate(settings)
-        asyncio.run(cli.plant(settings, user, tasks, force=force))
+        asyncio.run(cli.create_demo_tasks(settings, user, tasks, force=force))
 
 
 Backup = Annotated[Path, typer.Argument(help="The file of the backup.", dir_okay=False)]
@@ -117,9 +117,9 @@ def _embedded() -> Iterator[LocalPostgres]:
 
 
 def _serve(settings: Settings, database: str) -> None:
-    with cli.listeners(settings) as taken:
+    with cli.listeners(settings) as sockets:
         cli.migrate(settings)
-        cli.serve(settings, taken, database)
+        cli.serve(settings, sockets, database)
 
 
 def _serve_embedded(directory: Path) -> None:
@@ -128,7 +128,7 @@ def _serve_embedded(directory: Path) -> None:
     ignore_pg_variables()
     try:
         with (
-            cli.listeners(settings) as taken,
+            cli.listeners(settings) as sockets,
             local_postgres(directory / "postgres") as server,
             _ending_with(server),
         ):
@@ -136,7 +136,7 @@ def _serve_embedded(directory: Path) -> None:
             os.environ["DATABASE_URL"] = server.url
             settings = Settings()
             cli.migrate(settings)
-            cli.serve(settings, taken, f"embedded PostgreSQL, data in {directory}")
+            cli.serve(settings, sockets, f"embedded PostgreSQL, data in {directory}")
     except LocalPostgresError as error:
         cli.give_up(str(error))
 

@@ -77,7 +77,7 @@ def set_up(programs: Programs, data: Path) -> Passwords:
         with open(file, opener=_open_no_link) as opened:
             return Passwords(*opened.read().split())
     passwords = Passwords(secrets.token_hex(32), secrets.token_hex(32))
-    # Single-user mode needs no connection, so nobody else can be faster.
+    # Single-user mode needs no connection, so no other process can connect first.
     with programs.running(
         "postgres",
         data,

@@ -71,8 +71,8 @@ def serve_command() -> None:
     stop_on_signals()
     with errors_in_one_line():
         settings = Settings()
-        with listeners(settings) as taken:
-            serve(settings, taken, "from DATABASE_URL")
+        with listeners(settings) as sockets:
+            serve(settings, sockets, "from DATABASE_URL")
 
 
 @app.command("migrate")
@@ -129,10 +129,10 @@ Force = Annotated[
 def seed_command(user: User, *, tasks: Tasks = 100, force: Force = False) -> None:
     """Create demo tasks for a user."""
     with errors_in_one_line():
-        asyncio.run(plant(Settings(), user, tasks, force=force))
+        asyncio.run(create_demo_tasks(Settings(), user, tasks, force=force))
 
 
-async def plant(settings: Settings, user: str, count: int, *, force: bool) -> None:
+async def create_demo_tasks(settings: Settings, user: str, count: int, *, force: bool) -> None:
     """Create demo tasks, and show how far it is if somebody is watching."""
     console = Console(stderr=True)
     columns = ("[progress.description]{task.description}", BarColumn(), MofNCompleteColumn())
@@ -165,8 +165,8 @@ async def restart_lists(settings: Settings) -> int:
         async with transaction(session):
             # One statement for all users may take longer than any request should.
             await session.exec(select(func.set_config("statement_timeout", "0", True)))  # noqa: FBT003 — is_local
-            unhurried = RESTART_LISTS.execution_options(timeout=_RESTART_TIMEOUT)
-            restarted = await session.exec(unhurried)
+            without_time_limit = RESTART_LISTS.execution_options(timeout=_RESTART_TIMEOUT)
+            restarted = await session.exec(without_time_limit)
     return int(restarted.rowcount)
 
 
@@ -185,12 +185,12 @@ def migrate(settings: Settings) -> None:
         raise
 
 
-def serve(settings: Settings, taken: list[socket], database: str) -> None:
+def serve(settings: Settings, sockets: list[socket], database: str) -> None:
     """Serve on listening sockets until a signal comes; `database` is described in the banner."""
     if settings.http_parser == "zttp" and find_spec("zttp") is None:
         give_up("HTTP_PARSER: zttp is not installed; install it with `pip install zttp`")
     logs.configure(settings)
-    addresses = [listening.getsockname()[:2] for listening in taken]
+    addresses = [listening.getsockname()[:2] for listening in sockets]
     print(banner(settings, database, addresses), flush=True)
     Thread(target=asyncio.run, args=[log_failed_checks(settings)], daemon=True).start()
     config = uvicorn.Config(
@@ -208,14 +208,14 @@ def serve(settings: Settings, taken: list[socket], database: str) -> None:
     )
     if settings.web_concurrency > 1:
         on_hang_up = signal.getsignal(signal.SIGHUP)
-        supervisor = _Supervisor(config, taken)
+        supervisor = _Supervisor(config, sockets)
         signal.signal(signal.SIGHUP, on_hang_up)  # uvicorn would restart the workers
         with metrics_directory() as directory:
             set_for_workers(metrics.DIRECTORY_VARIABLE, directory)
             supervisor.run()
     else:
         with suppress(KeyboardInterrupt):  # by then it has stopped, and tells its parent
-            uvicorn.Server(config).run(taken)
+            uvicorn.Server(config).run(sockets)
 
 
 async def log_failed_checks(settings: Settings) -> None:
@@ -260,7 +260,7 @@ def listeners(settings: Settings) -> Iterator[list[socket]]:
     """
     with ExitStack() as cleanup:
         try:
-            taken = _listen(settings.host, settings.port, cleanup)
+            sockets = _listen(settings.host, settings.port, cleanup)
         except UnicodeError:
             give_up(f"HOST: {settings.host!r} is not a host name; {_OUR_HOST}")
         except OSError as error:
@@ -270,18 +270,18 @@ def listeners(settings: Settings) -> Iterator[list[socket]]:
                 f"HOST, PORT: cannot listen on port {settings.port} of {settings.host}: {reason};"
                 f" {_OUR_HOST if is_foreign else 'choose another port, for example PORT=8001'}"
             )
-        yield taken
+        yield sockets
 
 
 def _listen(host: str, port: int, cleanup: ExitStack) -> list[socket]:
-    taken: list[socket] = []
+    sockets: list[socket] = []
     unavailable: OSError | None = None
     found = getaddrinfo(host, port, type=SOCK_STREAM, flags=AI_PASSIVE)
     for family, (ip, _, *scope) in dict.fromkeys(
         (family, address) for family, *_, address in found
     ):
         # If any port will do, all addresses get the same.
-        same_port = taken[0].getsockname()[1] if taken else port
+        same_port = sockets[0].getsockname()[1] if sockets else port
         try:
             listening = create_server(
                 (ip, same_port, *scope),
@@ -296,10 +296,10 @@ def _listen(host: str, port: int, cleanup: ExitStack) -> list[socket]:
             unavailable = error
         else:
             limit_unread_time(listening)
-            taken.append(cleanup.enter_context(listening))
-    if unavailable is not None and not taken:
+            sockets.append(cleanup.enter_context(listening))
+    if unavailable is not None and not sockets:
         raise unavailable
-    return taken
+    return sockets
 
 
 def banner(settings: Settings, database: str, addresses: Sequence[tuple[str, int]]) -> str:

@@ -90,8 +90,8 @@ _MISSING: Final = frozenset(
         "42501",  # insufficient_privilege
     }
 )
-IF_MISSING: Final = "run `migrate`, or grant the role its privileges"
-"""What to do about them."""
+MISSING_HINT: Final = "run `migrate`, or grant the role its privileges"
+"""What to do if tables, columns or privileges are missing."""
 
 _CONNECTION_EXCEPTION: Final = "08"  # SQLSTATE class: how poolers report that they lost the server
 _CHANGED_RESULT: Final = "0A000"
@@ -476,7 +476,7 @@ async def run(
                 if _is_unavailable(error):
                     raise DatabaseUnavailable(_reason(error)) from error
                 if _sqlstate(error) in _MISSING:
-                    raise DatabaseUnavailable(f"{_reason(error)}: {IF_MISSING}") from error
+                    raise DatabaseUnavailable(f"{_reason(error)}: {MISSING_HINT}") from error
                 raise
             # Another connection: this one is lost, or in a state that failed.
             await session.run_sync(lambda sync_session: _invalidate_connection(sync_session.info))

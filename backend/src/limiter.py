@@ -1,4 +1,4 @@
-"""Who gets a connection next: in order of arrival, and nobody more than a share.
+"""Who gets a connection next: in order of arrival, and no user more than their share.
 
 SQLAlchemy's pool alone lets newcomers overtake (ADR 0014), and one user take everything (ADR 0027).
 """
@@ -35,7 +35,7 @@ class Limiter:
         self._permits_of_user = ceil(permits * user_share)
         self._max_waiting_of_user = ceil(max_waiting * user_share)
         self._shares: dict[str, _Share] = {}
-        self._of_nobody = _Share(permits)
+        self._without_user = _Share(permits)
 
     @asynccontextmanager
     async def permit(self, user: str | None = None) -> AsyncIterator[None]:
@@ -45,7 +45,7 @@ class Limiter:
             DatabaseUnavailable: the queue is full, or no permit became free in time.
         """
         if user is None:
-            share = self._of_nobody
+            share = self._without_user
         else:
             share = self._shares.get(user) or _Share(self._permits_of_user)
             self._shares[user] = share
@@ -71,7 +71,7 @@ class Limiter:
         if self.waiting >= self._max_waiting:
             metrics.SHED.labels("queue full").inc()
             raise DatabaseUnavailable("too many requests are waiting for a connection")
-        if share is not self._of_nobody and share.waiting >= self._max_waiting_of_user:
+        if share is not self._without_user and share.waiting >= self._max_waiting_of_user:
             metrics.SHED.labels("queue of a user full").inc()
             raise DatabaseUnavailable("too many requests of one user are waiting for a connection")
         self.waiting += 1

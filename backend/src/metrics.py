@@ -18,8 +18,8 @@ from prometheus_client import (
     Gauge,
     Histogram,
     disable_created_metrics,
+    generate_latest,
 )
-from prometheus_client import generate_latest as write
 from prometheus_client.multiprocess import MultiProcessCollector
 
 DIRECTORY_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
@@ -27,7 +27,7 @@ DIRECTORY_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 _METHODS: Final = frozenset(HTTPMethod)
 _SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
-# The times at which series began: one more series for each, which nobody asks for.
+# The times at which series began would double the number of series.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no types
 
 _requests: Final = Counter("http_requests", "Requests.", ("method", "route", "status"))
@@ -97,4 +97,4 @@ def exposition() -> bytes:
         Collector(registry)  # type: ignore[no-untyped-call]  # it has no types
     except ValueError:  # there is no directory, so there is one process
         registry = REGISTRY
-    return write(registry)
+    return generate_latest(registry)

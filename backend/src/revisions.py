@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from src.config import ROOT
-from src.database import IF_MISSING, Effect, run, warn_once
+from src.database import MISSING_HINT, Effect, run, warn_once
 from src.exceptions import DatabaseUnavailable
 from src.models.task import metadata
 
@@ -70,7 +70,7 @@ async def check(session: AsyncSession) -> None:
     (state,) = (await run(session, _STATE, parameters, Effect.READ)).rows
     if state.lacks:
         raise DatabaseUnavailable(
-            f"the role {state.role} lacks {', '.join(state.lacks)}: {IF_MISSING}"
+            f"the role {state.role} lacks {', '.join(state.lacks)}: {MISSING_HINT}"
         )
     # The revisions are numbers of fixed width.
     if state.revision is None or state.revision < newest():

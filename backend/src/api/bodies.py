@@ -1,4 +1,4 @@
-"""How long the body of a request may take, and what becomes of one that is not read to its end.
+"""How long the body of a request may take, and what happens to one that nobody reads to its end.
 
 Plain ASGI, around everything else. How large a body may be is checked where it is read.
 """
@@ -15,9 +15,9 @@ from src.api.problems import Kind, RefusedRequest
 _STOPPING_SECONDS: Final = 2.0
 """The time that bodies have left when the server is told to stop."""
 
-_UNREAD_SECONDS: Final = 5.0
-_UNREAD_BYTES: Final = 32 * 1024 * 1024
-"""How long, and how many bytes, the server goes on reading a body that is no longer needed."""
+_DRAIN_SECONDS: Final = 5.0
+_DRAIN_BYTES: Final = 32 * 1024 * 1024
+"""How long, and how many bytes, the server reads on of a body that is no longer needed."""
 
 
 class BodyDeadlines:
@@ -83,7 +83,7 @@ class _Exchange:
         self._deadlines = deadlines
         self._deadline = deadlines.next()
         self._is_read = False
-        self._reads_on = False
+        self._drains = False
 
     async def receive(self) -> Message:
         if self._is_read:  # what comes now is the end of the connection, whenever that is
@@ -97,11 +97,11 @@ class _Exchange:
         if message["type"] == "http.response.start" and not self._is_read:
             headers = [*message.get("headers", ())]
             # If the answer closes the connection anyway, nothing more of it is to be read.
-            self._reads_on = all(name.lower() != b"connection" for name, _ in headers)
-            if self._reads_on:
+            self._drains = all(name.lower() != b"connection" for name, _ in headers)
+            if self._drains:
                 message = {**message, "headers": [*headers, (b"connection", b"close")]}
         is_end = message["type"] == "http.response.body" and not message.get("more_body", False)
-        if not (is_end and self._reads_on):
+        if not (is_end and self._drains):
             await self._send(message)
             return
         await self._send({**message, "more_body": True})
@@ -114,8 +114,8 @@ class _Exchange:
         return message
 
     async def _read_on(self) -> None:
-        self._deadline = _now() + _UNREAD_SECONDS
-        unread = _UNREAD_BYTES
+        self._deadline = _now() + _DRAIN_SECONDS
+        unread = _DRAIN_BYTES
         try:
             while not self._is_read and unread > 0:
                 unread -= len((await self._next_part()).get("body", b""))

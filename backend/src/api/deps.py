@@ -25,7 +25,7 @@ async def get_session(connection: HTTPConnection) -> AsyncIterator[AsyncSession]
     The session is in autocommit mode: each statement is committed on its own, in one round trip.
     For several statements, row locks or savepoints, use `async with transaction(session):` from
     `src.database`. Ask for `SessionDep`: `Depends(get_session)` beside it is a second session,
-    which needs a second connection.
+    which needs a second connection: such requests can exhaust one user's share (503).
     """
     user = connection.path_params.get("user_id")
     async with connection.app.state.database.session(user) as session:

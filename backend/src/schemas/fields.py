@@ -58,7 +58,7 @@ def broken_rule(code: RuleCode, detail: str) -> PydanticCustomError:
 
 
 def in_words(value: object) -> str:
-    """Write a value into a sentence: as JSON, but a string without its quotes."""
+    """Format a value for a sentence: in backticks, as JSON, a string without its quotes."""
     return f"`{value if isinstance(value, str) else orjson.dumps(value).decode()}`"
 
 

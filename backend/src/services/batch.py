@@ -99,7 +99,7 @@ class Plan:
         self._fingerprints = {row.id: row.request_hash for row in tasks}
         self._order = Order(Key(row.position, row.id) for row in rows if row.position is not None)
         self._changed: dict[UUID, None] = {}  # in order, each once
-        self._released: set[UUID] = set()  # ids that the batch itself has deleted
+        self._deleted_here: set[UUID] = set()  # ids that the batch itself has deleted
 
     @property
     def is_empty(self) -> bool:
@@ -181,7 +181,7 @@ class Plan:
             return existing
         # Sent again, a batch must not undo what somebody has deleted since. But it may create a
         # task that it deletes again.
-        is_free = id_ not in self._tombstones or id_ in self._released
+        is_free = id_ not in self._tombstones or id_ in self._deleted_here
         if not is_free and last_op != "delete":
             raise TaskDeleted
         self._fingerprints[id_] = fingerprint
@@ -212,7 +212,7 @@ class Plan:
         return task
 
     def _delete(self, id_: UUID, if_version: int | None) -> Tombstone:
-        self._released.add(id_)
+        self._deleted_here.add(id_)
         if id_ not in self._tasks and id_ in self._tombstones:
             return self._tombstones[id_]
         self._existing(id_, if_version)
@@ -262,7 +262,7 @@ def _hex(fingerprint: bytes | None) -> str | None:
     return None if fingerprint is None else f"\\x{fingerprint.hex()}"
 
 
-def what_to_read(
+def read_parameters(
     user_id: str, operations: Iterable[Operation], around: Iterable[UUID] = ()
 ) -> dict[str, Any]:
     """Return the parameters of `READ_BATCH`: the tasks that are named, and more tasks `around`."""

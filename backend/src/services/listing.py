@@ -97,7 +97,7 @@ def _day_of(at: ColumnElement[Any]) -> ColumnElement[Any]:
 
 
 def _once(value: ColumnElement[Any]) -> ColumnElement[Any]:
-    """Compute a value that does not depend on the row once, also in a prepared plan."""
+    """Wrap a value in a subquery, so that PostgreSQL computes it once, not for each row."""
     return select(value).scalar_subquery()
 
 
@@ -196,8 +196,8 @@ def _filters_of(query: TaskListQuery) -> dict[str, Any]:
 class _SortColumn(NamedTuple):
     """A column of the ORDER BY, under its name in the rows, and how to read it in a cursor.
 
-    A cursor may be made by anybody, so it is read as strictly as any field. `nulls` are what null
-    counts as: in an ascending sort, and in a descending one.
+    A cursor may be made by anybody, so it is read as strictly as any field. `nulls` are the
+    values that stand in for null: in an ascending sort, and in a descending one.
     """
 
     name: str

@@ -80,13 +80,13 @@ class NoRoom(Exception):
         self.near = near
 
 
-def number_of(position: str) -> int:
+def parse_position(position: str) -> int:
     """Return a position as an integer, in units of the last decimal."""
     whole, _, decimals = position.partition(".")
     return int(whole + decimals.ljust(POSITION_DECIMALS, "0"))
 
 
-def written(number: int, decimals: int) -> str:
+def format_position(number: int, decimals: int) -> str:
     """Write an integer in units of this decimal as a position."""
     digits = str(number).rjust(POSITION_WHOLE_DIGITS + decimals, "0")
     whole, rest = digits[:POSITION_WHOLE_DIGITS], digits[POSITION_WHOLE_DIGITS:].rstrip("0")
@@ -96,13 +96,13 @@ def written(number: int, decimals: int) -> str:
 def last_position(last: str | None, version: int) -> str:
     """Return the position of a new task: its version, or the next whole number after the last one.
 
-    After the last whole number, it gets one decimal more than the last one; if there is no more,
-    the same position.
+    After the last whole number, it gets one decimal more than the last one. If that has all
+    decimals already, it gets the same position.
     """
     if last is not None and last >= LAST_WHOLE:
         return f"{last}{'5' if '.' in last else '.5'}"[:POSITION_MAX_LENGTH]
-    after_last = 0 if last is None else number_of(last) // _ONE + 1
-    return written(min(max(version, after_last), _END - 1), 0)
+    after_last = 0 if last is None else parse_position(last) // _ONE + 1
+    return format_position(min(max(version, after_last), _END - 1), 0)
 
 
 def position_between(after: str | None, before: str | None) -> str | None:
@@ -111,18 +111,18 @@ def position_between(after: str | None, before: str | None) -> str | None:
     The result is None if there is no number that is short enough.
     """
     if before is None:
-        low = number_of(str(after))
+        low = parse_position(str(after))
         high = min(low // _ONE + 2, _END) * _ONE
     elif after is None:
-        high = number_of(before)
+        high = parse_position(before)
         low = max(high // _ONE - 2, 0) * _ONE
     else:
-        low, high = number_of(after), number_of(before)
+        low, high = parse_position(after), parse_position(before)
     for decimals in range(POSITION_DECIMALS + 1):
         unit = 10 ** (POSITION_DECIMALS - decimals)
         first, last = low // unit + 1, -(-high // unit) - 1
         if first <= last:
-            return written((first + last) // 2, decimals)
+            return format_position((first + last) // 2, decimals)
     return None
 
 
@@ -132,14 +132,14 @@ def spread_positions(count: int, after: str | None, before: str | None) -> list[
     The result is None if the positions would need more than `SPREAD_DECIMALS`.
     """
     gaps = count + 1
-    low = 0 if after is None else number_of(after)
-    high = min(low + gaps * _ONE, _END * _ONE) if before is None else number_of(before)
+    low = 0 if after is None else parse_position(after)
+    high = min(low + gaps * _ONE, _END * _ONE) if before is None else parse_position(before)
     unit = 10 ** (POSITION_DECIMALS - SPREAD_DECIMALS)
     first, last = low // unit, -(-high // unit)
     if last - first < gaps:
         return None
     return [
-        written(first + (last - first) * number // gaps, SPREAD_DECIMALS)
+        format_position(first + (last - first) * number // gaps, SPREAD_DECIMALS)
         for number in range(1, gaps)
     ]
 
@@ -213,7 +213,8 @@ def _position_at(keys: Sequence[Key], index: int) -> str | None:
 # The statement that moves a task
 
 
-# Text as `written` writes it: without zeros at the end, and without a point that nothing follows.
+# As `format_position` writes it: without zeros at the end, and without a point that nothing
+# follows.
 _FORM: Final = constant(f"FM{'0' * POSITION_WHOLE_DIGITS}.{'9' * POSITION_DECIMALS}")
 
 

@@ -302,9 +302,9 @@ def _insert_task(change: CTE, **more: ColumnElement[Any]) -> CTE:
 def _create_task_once(*, revives: bool) -> Select[Any]:
     """Create the task, unless one has its id: then give that one.
 
-    Returns the task, whether it is new, and whether its fingerprint is the given one. If this
-    `revives`, a deleted task is created again and its tombstone removed; otherwise nothing is
-    written for one, and there is no row.
+    Returns the task, whether it is new, and whether its fingerprint is the given one. If it
+    `revives`, a deleted task is created again and its tombstone removed. If not, an id that was
+    deleted writes nothing and returns no row.
     """
     existing = select(tasks).where(*IS_TASK).cte("existing")
     conditions = [~exists().select_from(existing)]

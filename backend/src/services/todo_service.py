@@ -133,7 +133,7 @@ async def apply_batch(
         results, may_have_run = await _try_batch(session, user_id, operations)
         if results is not None:
             return results
-    with _after_another_attempt(may_have_run=may_have_run):
+    with _outcome_unknown_on_failure(may_have_run=may_have_run):
         return await _apply_locked(session, user_id, operations)
 
 
@@ -261,12 +261,12 @@ async def move_task(
     parameters = _parameters(user_id, task_id) | {"the_neighbour": place.neighbour}
     moved = await _write(session, statement, parameters, if_match, Effect.IDEMPOTENT)
     if not moved.rows:
-        await _refuse_to_guess(session, parameters, moved)
+        await _raise_if_uncertain(session, parameters, moved)
         raise TaskNotFound
     (row,) = moved.rows
     task = _task(moved)
     if not row.is_found:
-        await _refuse_to_guess(session, parameters | {"the_task": place.neighbour}, moved)
+        await _raise_if_uncertain(session, parameters | {"the_task": place.neighbour}, moved)
         raise UnknownNeighbour(place.side)
     if not row.is_current:
         raise VersionMismatch(task)
@@ -277,7 +277,7 @@ async def move_task(
         fields["if_version"] = task.version
     operation = MoveOperation.model_construct(**fields)
     try:
-        with _after_another_attempt(may_have_run=moved.may_have_run_before):
+        with _outcome_unknown_on_failure(may_have_run=moved.may_have_run_before):
             (result,) = await _apply_locked(session, user_id, [operation])
     except BatchFailed as failed:
         raise failed.failures[0] from None
@@ -305,8 +305,8 @@ async def delete_task(
 
 
 @contextmanager
-def _after_another_attempt(*, may_have_run: bool) -> Iterator[None]:
-    """Raise no error that says nothing was changed if an earlier attempt may have changed it."""
+def _outcome_unknown_on_failure(*, may_have_run: bool) -> Iterator[None]:
+    """If an earlier attempt may have changed something, let no error claim the opposite."""
     try:
         yield
     except (BatchFailed, DatabaseUnavailable) as error:
@@ -329,7 +329,7 @@ async def _try_batch(
         BatchFailed: some of the operations cannot be carried out.
         NoRoom: there is no room for a task, unless more tasks around are moved.
     """
-    parameters = batch.what_to_read(user_id, operations, around)
+    parameters = batch.read_parameters(user_id, operations, around)
     read = await run(session, batch.READ_BATCH, parameters, Effect.READ)
     plan = batch.Plan(read.rows)
     results = plan.run(user_id, operations)
@@ -344,7 +344,7 @@ async def _try_batch(
     )
     if written.rows or not written.may_have_run_before:
         return results if written.rows else None, False
-    with _after_another_attempt(may_have_run=True):
+    with _outcome_unknown_on_failure(may_have_run=True):
         read = await run(session, batch.READ_BATCH, parameters, Effect.READ)
     return (results, False) if plan.is_found_in(read.rows) else (None, True)
 
@@ -438,7 +438,7 @@ async def _change_task(
 ) -> TaskRow:
     changed = await _write(session, statement, parameters, if_match, effect)
     if not changed.rows:
-        await _refuse_to_guess(session, parameters, changed)
+        await _raise_if_uncertain(session, parameters, changed)
         await _raise_no_match(session, parameters, if_match)
     return _task(changed)
 
@@ -460,15 +460,15 @@ async def _write(
 async def _may_have_deleted(
     session: AsyncSession, parameters: dict[str, Any], failed: Outcome
 ) -> bool:
-    """Tell whether a task is gone that was there when an earlier attempt may have run."""
+    """Tell whether an uncertain write was followed by a deletion: the task has a tombstone."""
     if not failed.may_have_run_before:
         return False
-    with _after_another_attempt(may_have_run=True):
+    with _outcome_unknown_on_failure(may_have_run=True):
         tombstone = await run(session, statements.GET_TOMBSTONE, parameters, Effect.READ)
     return bool(tombstone.rows)
 
 
-async def _refuse_to_guess(
+async def _raise_if_uncertain(
     session: AsyncSession, parameters: dict[str, Any], failed: Outcome
 ) -> None:
     """Raise OutcomeUnknown if a change may have been made before its task was deleted."""

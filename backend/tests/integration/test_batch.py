@@ -250,7 +250,7 @@ class TestABatch:
         )
 
         async with app.state.database.session() as session:
-            parameters = batch.what_to_read(user, operations.operations)
+            parameters = batch.read_parameters(user, operations.operations)
             read = await run(session, batch.READ_BATCH, parameters, Effect.READ)
 
         assert {str(row.id) for row in read.rows} == {named["id"], deleted["id"], last["id"]}

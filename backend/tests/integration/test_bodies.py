@@ -113,7 +113,7 @@ class TestABodyThatNeverEnds:
     def test_ends_the_connection(
         self, impatient_url: str, user: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(bodies, "_UNREAD_SECONDS", 0.1)
+        monkeypatch.setattr(bodies, "_DRAIN_SECONDS", 0.1)
 
         with connected(impatient_url) as connection:
             connection.sendall(head_of("POST", tasks_of(user)))
@@ -198,7 +198,7 @@ class TestAnAnswerBeforeTheEndOfTheBody:
     def test_waits_no_longer_than_a_moment_for_the_rest(
         self, url: str, user: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(bodies, "_UNREAD_SECONDS", 0.1)
+        monkeypatch.setattr(bodies, "_DRAIN_SECONDS", 0.1)
 
         with connected(url) as connection:
             connection.sendall(head_of("GET", tasks_of(user)))

@@ -82,7 +82,6 @@ SUCCESSES: Final = {
     "move if unchanged": expect(
         200, "POST", "/{id}/move", {"after": None}, {"If-Match": '"{version}"'}
     ),
-    "move to where it is": expect(200, "POST", "/{id}/move", {"before": None}),
     "list in the user's order": expect(200, "GET", "?sort=position"),
     "delete": expect(204, "DELETE"),
     "delete if unchanged": expect(204, "DELETE", headers={"If-Match": '"{version}"'}),
@@ -314,6 +313,28 @@ class TestABatch:
 
 
 class TestAMove:
+    @pytest.mark.requirement("FR-030", "FR-089")
+    @pytest.mark.parametrize("count", [1, 3])
+    @pytest.mark.parametrize("side", ["after", "before"])
+    @pytest.mark.parametrize("is_at_the_end", [True, False])
+    async def test_to_where_it_is_costs_one_round_trip(
+        self, counter: Counter, count: int, side: str, *, is_at_the_end: bool
+    ) -> None:
+        made = [await counter.client.post(counter.tasks, json={"title": "x"}) for _ in range(count)]
+        tasks = [answer.json() for answer in made]
+        moved = tasks[-1] if is_at_the_end else tasks[0]
+        is_outwards = (side == "before") is is_at_the_end
+        neighbours = tasks[-2:-1] if is_at_the_end else tasks[1:2]  # none if it is alone
+        neighbour = None if is_outwards or not neighbours else neighbours[0]["id"]
+        counter.wire.flights.clear()
+
+        answer = await counter.client.post(
+            f"{counter.tasks}/{moved['id']}/move", json={side: neighbour}
+        )
+
+        assert answer.json() == moved
+        assert shape(counter.wire.flights) == UNPREPARED
+
     @pytest.mark.requirement("FR-091")
     @pytest.mark.parametrize("crowd", [2, 3])
     async def test_to_where_there_is_no_room_moves_other_tasks_in_one_transaction(
@@ -332,6 +353,32 @@ class TestAMove:
         begin, commit = [("Q", 1)], [("Q", 1)]
         statements = 3 if crowd == 2 else 5
         assert shape(flights) == UNPREPARED + begin + UNPREPARED * statements + commit
+
+    @pytest.mark.requirement("FR-091")
+    @pytest.mark.parametrize(
+        ("first_free", "gap"),
+        [pytest.param(1, 1, id="before it"), pytest.param(1001, 67, id="after it")],
+    )
+    async def test_reads_the_nearest_tasks_where_there_is_room_on_one_side_only(
+        self, counter: Counter, first_free: int, gap: int
+    ) -> None:
+        free = [f"{whole:016}" for whole in range(first_free, first_free + 70)]
+        # More than are read on one side at first. No position ends in a zero.
+        tight = [f"{1000:016}.{last:040}" for last in range(1, 78) if last % 10]
+        for positions in (free, tight):
+            operations = [
+                {"op": "create", "task": {"title": "x", "position": position}}
+                for position in positions
+            ]
+            body = {"operations": operations}
+            results = (await counter.client.post(f"{counter.tasks}/batch", json=body)).json()
+        neighbour = results["results"][gap]["task"]["id"]
+
+        flights = await counter.costs(expect(200, "POST", "/{id}/move", {"before": neighbour}))
+
+        *_, commit = flights
+        assert len(flights) == 1 + 1 + 5 + 1
+        assert commit.sent == "Q"
 
 
 class TestBehindAPooler:

@@ -16,7 +16,7 @@ from src.services.order import (
     NoRoom,
     Order,
     last_position,
-    number_of,
+    parse_position,
     position_between,
     spread_positions,
 )
@@ -40,8 +40,8 @@ def is_position(text: str) -> bool:
 class TestPositions:
     @given(positions, positions)
     def test_are_in_the_order_of_their_text(self, one: str, other: str) -> None:
-        assert (one < other) == (number_of(one) < number_of(other))
-        assert (one == other) == (number_of(one) == number_of(other))
+        assert (one < other) == (parse_position(one) < parse_position(other))
+        assert (one == other) == (parse_position(one) == parse_position(other))
 
     @given(positions, positions)
     def test_lie_between_two_others(self, one: str, other: str) -> None:
@@ -50,7 +50,7 @@ class TestPositions:
         between = position_between(after, before)
 
         if between is None:
-            assert number_of(before) - number_of(after) <= 1
+            assert parse_position(before) - parse_position(after) <= 1
         else:
             assert after < between < before
             assert is_position(between)
@@ -59,7 +59,7 @@ class TestPositions:
     def test_lie_beyond_an_end(self, end: str) -> None:
         first, last = position_between(None, end), position_between(end, None)
 
-        assert (first is None) == (number_of(end) <= 1)
+        assert (first is None) == (parse_position(end) <= 1)
         assert (last is None) == (end == HIGHEST)
         assert first is None or (first < end and is_position(first))
         assert last is None or (last > end and is_position(last))
@@ -108,7 +108,7 @@ class TestPositions:
         spread = spread_positions(count, after, before)
 
         if spread is None:
-            width = number_of(before) - number_of(after)
+            width = parse_position(before) - parse_position(after)
             assert width < (count + 1) * 10 ** (POSITION_DECIMALS - SPREAD_DECIMALS)
             return
         assert [after, *spread, before] == sorted({after, *spread, before})
