@@ -40,8 +40,8 @@ from uvicorn.supervisors import Multiprocess
 from src import __version__, checks, logs, metrics, revisions, seed
 from src.api.violations import VIOLATIONS
 from src.checks import Finding, Verdict
-from src.config import Settings, connection_failure, set_for_workers
-from src.database import Database, transaction
+from src.config import Settings, set_for_workers
+from src.database import Database, connection_failure, transaction
 from src.env_file import EnvFileError
 from src.exceptions import DatabaseUnavailable
 from src.models.limits import USER_ID_PATTERN

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from psycopg import Error, ProgrammingError
+from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -23,7 +23,6 @@ _HOST: Final = re.compile(r"\*|(\*\.)?[a-z0-9_.-]+|\[[0-9a-f:.]+\]")
 _MAX_PORT: Final = 65535
 _PORT: Final = re.compile(r" *\+?([0-9]+) *")
 _AT_SIGN_IN_PATH: Final = re.compile(r"postgres(ql)?://[^/]*/[^?]*@", re.ASCII)
-_QUOTED: Final = re.compile("[\"'«»„“”].*[\"'«»„“”]")  # a server may write in any language
 
 
 class EnvironmentSettings(BaseSettings):
@@ -133,17 +132,6 @@ class Settings(EnvironmentSettings):
 def set_for_workers(name: str, value: str) -> None:
     """Set a variable in the environment of the processes that this one will start."""
     os.environ[name] = value
-
-
-def connection_failure(error: Error) -> str:
-    """Say in one line why a connection failed, without any part of the connection string.
-
-    libpq quotes its parts. If a password is not written as it must be, a piece of it can be taken
-    for the host or the database.
-    """
-    reason, *_ = str(error).splitlines() or [""]
-    reason = reason.rpartition(" failed: ")[2].removeprefix("FATAL:").strip()
-    return _QUOTED.sub('"…"', reason) or "no reason given"
 
 
 def _check_connection_string(text: str) -> None:

@@ -36,7 +36,7 @@ from sqlmodel import Session as SyncSession
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from src import metrics
-from src.config import Settings, connection_failure
+from src.config import Settings
 from src.exceptions import DatabaseUnavailable, OutcomeUnknown
 from src.limiter import Limiter
 
@@ -103,13 +103,15 @@ _FLUSHED: Final = "flushed"
 it have written, and so are committed."""
 
 # What is not SQL in a statement: texts, quoted names, comments.
-_QUOTED: Final = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|--[^\n]*|/\*.*?\*/", re.DOTALL)
+_NOT_SQL: Final = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|--[^\n]*|/\*.*?\*/", re.DOTALL)
 _READS: Final = re.compile(r"[\s(]*(?:SELECT|SHOW|TABLE|VALUES|WITH)\b", re.IGNORECASE)
 _WRITES: Final = re.compile(r"\b(?:INSERT|UPDATE|DELETE|MERGE|INTO)\b", re.IGNORECASE)
 _LOCKS: Final = re.compile(
     r"\bFOR\s+(?:NO\s+KEY\s+UPDATE|KEY\s+SHARE|UPDATE|SHARE)\b|\bpg_\w*advisory_xact_lock",
     re.IGNORECASE,
 )
+
+_QUOTED: Final = re.compile("[\"'«»„“”].*[\"'«»„“”]")  # a server may write in any language
 
 log = logging.getLogger(__name__)
 
@@ -356,6 +358,17 @@ class Database:
         return connection
 
 
+def connection_failure(error: psycopg.Error) -> str:
+    """Say in one line why a connection failed, without any part of the connection string.
+
+    libpq quotes its parts. If a password is not written as it must be, a piece of it can be taken
+    for the host or the database.
+    """
+    reason, *_ = str(error).splitlines() or [""]
+    reason = reason.rpartition(" failed: ")[2].removeprefix("FATAL:").strip()
+    return _QUOTED.sub('"…"', reason) or "no reason given"
+
+
 def require_utf8(server: psycopg.ConnectionInfo) -> None:
     """Refuse a database that cannot store every text.
 
@@ -597,7 +610,7 @@ class _Kind(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def _kind_of(statement: str) -> _Kind:
-    sql = _QUOTED.sub(" ", statement)
+    sql = _NOT_SQL.sub(" ", statement)
     writes = _READS.match(sql) is None or _WRITES.search(sql) is not None
     return _Kind(writes, _LOCKS.search(sql) is not None)
 

@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Any, Final
 
-import psycopg
 import pytest
 from pydantic import SecretStr, ValidationError
 
 from src.cli import banner
-from src.config import ROOT, Settings, connection_failure
+from src.config import ROOT, Settings
 
 NEON: Final = (
     "postgresql://alice:npg_S3cret@ep-cool-darkness-123456-pooler.eu-central-1.aws.neon.tech"
@@ -297,37 +296,6 @@ class TestTheDatabaseUrl:
     )
     def test_may_be_anything_that_libpq_accepts(self, text: str) -> None:
         assert Settings(database_url=SecretStr(text)).database_url.get_secret_value() == text
-
-
-class TestAConnectionFailure:
-    @pytest.mark.requirement("FR-097")
-    @pytest.mark.parametrize(
-        ("text", "shown"),
-        [
-            (
-                'connection failed: connection to server at "S3", port 1 failed: Connection'
-                " refused\n\tIs the server running on that host and accepting TCP/IP connections?",
-                "Connection refused",
-            ),
-            (
-                'connection failed: connection to server at "S3" (::1), port 1 failed: FATAL:'
-                '  database "S3 "cret" does not exist\nMultiple connection attempts failed.',
-                'database "…" does not exist',
-            ),
-            (
-                "FATAL:  Passwort-Authentifizierung für Benutzer »S3« fehlgeschlagen",
-                'Passwort-Authentifizierung für Benutzer "…" fehlgeschlagen',
-            ),
-            (
-                "failed to resolve host 'S3': [Errno -2] Name or service not known",
-                'failed to resolve host "…": [Errno -2] Name or service not known',
-            ),
-            ("bad value for connect_timeout: 'S3'", 'bad value for connect_timeout: "…"'),
-            ("", "no reason given"),
-        ],
-    )
-    def test_is_told_without_what_it_quotes(self, text: str, shown: str) -> None:
-        assert connection_failure(psycopg.OperationalError(text)) == shown
 
 
 class TestTheBanner:

@@ -20,6 +20,7 @@ from src.database import (
     Effect,
     _is_unavailable,
     _was_executed,
+    connection_failure,
     run,
 )
 from src.exceptions import DatabaseUnavailable
@@ -153,3 +154,34 @@ class TestAttempts:
                     async with database.session() as session:
                         await run(session, self.STATEMENT, {}, effect)
         return server.clients
+
+
+class TestAConnectionFailure:
+    @pytest.mark.requirement("FR-097")
+    @pytest.mark.parametrize(
+        ("text", "shown"),
+        [
+            (
+                'connection failed: connection to server at "S3", port 1 failed: Connection'
+                " refused\n\tIs the server running on that host and accepting TCP/IP connections?",
+                "Connection refused",
+            ),
+            (
+                'connection failed: connection to server at "S3" (::1), port 1 failed: FATAL:'
+                '  database "S3 "cret" does not exist\nMultiple connection attempts failed.',
+                'database "…" does not exist',
+            ),
+            (
+                "FATAL:  Passwort-Authentifizierung für Benutzer »S3« fehlgeschlagen",
+                'Passwort-Authentifizierung für Benutzer "…" fehlgeschlagen',
+            ),
+            (
+                "failed to resolve host 'S3': [Errno -2] Name or service not known",
+                'failed to resolve host "…": [Errno -2] Name or service not known',
+            ),
+            ("bad value for connect_timeout: 'S3'", 'bad value for connect_timeout: "…"'),
+            ("", "no reason given"),
+        ],
+    )
+    async def test_is_told_without_what_it_quotes(self, text: str, shown: str) -> None:
+        assert connection_failure(psycopg.OperationalError(text)) == shown
