@@ -10,11 +10,11 @@ import random
 import re
 import select
 from asyncio import get_running_loop
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from enum import Enum, auto
-from functools import cache, lru_cache, partial
+from functools import cache, cached_property, lru_cache, partial
 from os import dup
 from socket import SHUT_RDWR, socket
 from time import monotonic
@@ -22,7 +22,7 @@ from typing import Any, Final, NamedTuple, Self, cast
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.pq import TransactionStatus
+from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.sql import SQL, Composed, Literal
 from sqlalchemy import Connection, Executable, Row, event
 from sqlalchemy.engine import ExceptionContext, ExecutionContext
@@ -202,8 +202,36 @@ class _Connection(psycopg.AsyncConnection[Any]):
             same.shutdown(SHUT_RDWR)
 
 
+class _Columns(Sequence[psycopg.Column]):
+    """The description of a result, made when somebody looks at it.
+
+    For each statement, SQLAlchemy asks twice whether there is one. It looks at the columns only when
+    it compiles the statement: to describe them each time would cost 2 % of a request.
+    """
+
+    def __init__(self, describe: Callable[[], Sequence[psycopg.Column] | None]) -> None:
+        self._describe = describe
+
+    @cached_property
+    def _columns(self) -> Sequence[psycopg.Column]:
+        return self._describe() or ()
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    def __getitem__(self, position: Any) -> Any:  # noqa: ANN401 — an index or a slice
+        return self._columns[position]
+
+
 class _Cursor(psycopg.AsyncCursor[Any]):
     """A cursor that can receive the rows of a statement in PostgreSQL's binary format."""
+
+    @property
+    def description(self) -> Sequence[psycopg.Column] | None:  # type: ignore[override]  # a list
+        """The columns of the result, or None if it has no rows."""
+        if self.pgresult is None or self.pgresult.status != ExecStatus.TUPLES_OK:
+            return super().description
+        return _Columns(lambda: super(_Cursor, self).description)
 
     async def execute(self, *arguments: Any, **options: Any) -> Self:  # noqa: ANN401 — as in the base class
         """Execute a statement, in the format that its execution options ask for."""

@@ -5,7 +5,7 @@ A parameter is read strictly: what it does not accept is 422, never ignored or c
 
 import re
 from datetime import date, datetime
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
@@ -68,6 +68,7 @@ def _split(value: object) -> list[str]:
     return str(value[0] if isinstance(value, list) else value).split(",")
 
 
+@lru_cache(maxsize=256)
 def sort_keys(sort: str) -> tuple[SortKey, ...]:
     """Parse a valid `sort`."""
     return tuple(

@@ -169,12 +169,13 @@ _FILTERS: Final[dict[str, ColumnElement[bool]]] = {
 """The condition of each filter, by the name of its field; where the condition depends on the value
 (`due`), its type (a day or an instant) or its number of forms (`q`), by the name and that.
 A parameter is named like its field."""
+_FILTER_FIELDS: Final = tuple(dict.fromkeys(key.partition("=")[0] for key in _FILTERS))
 
 
 def _filters_of(query: TaskListQuery) -> dict[str, Any]:
     """Return the values of the filters that the query has, by their keys in `_FILTERS`."""
     filters: dict[str, Any] = {}
-    for name in dict.fromkeys(key.partition("=")[0] for key in _FILTERS):
+    for name in _FILTER_FIELDS:
         value = getattr(query, name)
         if value is None:
             continue
@@ -235,17 +236,18 @@ _SORTS: Final = {
 _ID: Final = _SortColumn("id", parse_uuid, tasks.c.id)
 
 
-def sort_columns(sort: tuple[SortKey, ...]) -> list[_SortColumn]:
+@lru_cache(maxsize=_MAX_STATEMENTS)
+def sort_columns(sort: tuple[SortKey, ...]) -> tuple[_SortColumn, ...]:
     """Return the columns that a list is sorted by, the id last: the keys of its cursors."""
-    columns = [
+    columns = (
         column._replace(is_descending=is_descending)
         for field, is_descending in sort
         for column in _SORTS[field]
-    ]
-    return [*columns, _ID._replace(is_descending=sort[-1].is_descending)]
+    )
+    return (*columns, _ID._replace(is_descending=sort[-1].is_descending))
 
 
-def _follows(columns: list[_SortColumn]) -> ColumnElement[bool]:
+def _follows(columns: Sequence[_SortColumn]) -> ColumnElement[bool]:
     """Match the rows after the one whose sort keys are the parameters `after_0`, `after_1`, ..."""
     here = [column.key(column.value) for column in columns]
     there = [
@@ -290,7 +292,7 @@ def list_tasks(
         "versions": [] if query.depends_on_time else list(seen),
         **time_parameters(now, query.tz),
         **{key.partition("=")[0]: value for key, value in filters.items()},
-        **{f"q_{form}": text for form, text in enumerate(_forms_of(query.q or ""))},
+        **{f"q_{form}": text for form, text in enumerate(_forms_of(query.q) if query.q else ())},
         **{f"after_{position}": key for position, key in enumerate(keys or ())},
     }
     return statement, parameters
