@@ -89,8 +89,10 @@ clean: ## Remove the environment; the data in .data stays
 	rm -rf $(VENV)
 
 $(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	  || { echo "task-api: Python 3.11 or newer is needed; name one with PYTHON=..."; exit 1; }
+	@test ! -e $(VENV) || test -w $(VENV) \
+	  || { echo "task-api: $(VENV) belongs to another user, and you may not write to it"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || { echo "task-api: $(PYTHON) is not Python 3.11 or newer; name another one with PYTHON=..."; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 	  || { echo "task-api: the module venv is missing: on Debian and Ubuntu, apt install python3-venv"; exit 1; }
 	@# What a failed attempt leaves behind would look like an environment the next time.

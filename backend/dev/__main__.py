@@ -15,13 +15,19 @@ from dev import backup
 from dev.postgres import (
     LocalPostgres,
     LocalPostgresError,
+    has_data,
     ignore_pg_variables,
     local_postgres,
 )
 from src import cli
 from src.config import ROOT, EnvironmentSettings, Settings
 
-app: Final = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app: Final = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # it wraps paragraphs
+    subcommand_metavar="[COMMAND] [ARGS]...",
+)
 
 
 class DevSettings(EnvironmentSettings):
@@ -67,19 +73,22 @@ def main(context: typer.Context) -> None:
 @app.command("seed")
 def seed_command(user: cli.User, *, tasks: cli.Tasks = 100, force: cli.Force = False) -> None:
     """Create demo tasks for a user of the embedded PostgreSQL. The server must be stopped."""
-    with cli.errors_in_one_line(), _embedded() as server:
+    with cli.errors_in_one_line(), _embedded(instead="`python -m src seed`") as server:
         settings = _settings_of(server)
         cli.migrate(settings)
         asyncio.run(cli.create_demo_tasks(settings, user, tasks, force=force))
 
 
-Backup = Annotated[Path, typer.Argument(help="The file of the backup.", dir_okay=False)]
+NewBackup = Annotated[Path, typer.Argument(help="The file of the backup.", dir_okay=False)]
+Backup = Annotated[
+    Path, typer.Argument(help="The file of the backup.", dir_okay=False, exists=True, readable=True)
+]
 
 
 @app.command("backup")
-def backup_command(file: Backup) -> None:
+def backup_command(file: NewBackup) -> None:
     """Save the data of the embedded PostgreSQL into a file. The server must be stopped."""
-    with cli.errors_in_one_line(), _embedded() as server:
+    with cli.errors_in_one_line(), _embedded(instead="pg_dump", needs_data=True) as server:
         backup.save(server, file)
     typer.echo(f"saved in {file}")
 
@@ -91,7 +100,7 @@ def restore_command(file: Backup) -> None:
     If the backup cannot be restored, nothing changes. After a restore, clients that follow the
     changes get 410 and copy the tasks again.
     """
-    with cli.errors_in_one_line(), _embedded() as server:
+    with cli.errors_in_one_line(), _embedded(instead="pg_restore") as server:
         settings = _settings_of(server)
         cli.migrate(settings)  # gives the role its time limits
         backup.load(server, file)
@@ -107,10 +116,20 @@ def _settings_of(server: LocalPostgres) -> Settings:
 
 
 @contextmanager
-def _embedded() -> Iterator[LocalPostgres]:
+def _embedded(*, instead: str, needs_data: bool = False) -> Iterator[LocalPostgres]:
+    """Run the embedded PostgreSQL for a command. For a database of the user's own, name another."""
+    ours = DevSettings()
+    if ours.database_url:
+        cli.give_up(
+            "DATABASE_URL is set, but this command is for the embedded PostgreSQL: use"
+            f" {instead}, or unset DATABASE_URL"
+        )
+    directory = ours.data_directory / "postgres"
+    if needs_data and not has_data(directory):
+        cli.give_up(f"DATA_DIRECTORY: there is no data in {ours.data_directory}")
     ignore_pg_variables()
     try:
-        with local_postgres(DevSettings().data_directory / "postgres") as server:
+        with local_postgres(directory) as server:
             yield server
     except LocalPostgresError as error:
         cli.give_up(str(error))

@@ -1,5 +1,6 @@
 """Save the data of the embedded PostgreSQL into a file, and bring it back."""
 
+import re
 import subprocess
 from pathlib import Path
 from typing import Final
@@ -7,7 +8,11 @@ from typing import Final
 from psycopg.conninfo import conninfo_to_dict
 
 from dev.postgres import LocalPostgres, LocalPostgresError
+from src.models.task import metadata
+from src.revisions import VERSION_TABLE
 
+_TABLES: Final = {VERSION_TABLE, *metadata.tables}
+_LISTED_TABLE: Final = re.compile(r" TABLE public (\S+) ")
 _ANY_ROLE: Final = ("--no-owner", "--no-privileges")
 
 
@@ -31,15 +36,25 @@ def load(server: LocalPostgres, file: Path) -> None:
     Raises:
         LocalPostgresError: the file is not such a backup.
     """
+    if not set(_LISTED_TABLE.findall(_contents(server, file))) >= _TABLES:
+        raise LocalPostgresError(f"{file} is not a backup of the Task API; nothing was changed")
     options = ("--clean", "--if-exists", "--single-transaction", "--exit-on-error")
     _run(server, "pg_restore", *options, *_ANY_ROLE, f"--dbname={_name(server)}", str(file))
+
+
+def _contents(server: LocalPostgres, file: Path) -> str:
+    """List what is in a backup; nothing if it is none."""
+    try:
+        return _run(server, "pg_restore", "--list", str(file))
+    except LocalPostgresError:
+        return ""
 
 
 def _name(server: LocalPostgres) -> str:
     return str(conninfo_to_dict(server.url)["dbname"])
 
 
-def _run(server: LocalPostgres, program: str, *arguments: str) -> None:
+def _run(server: LocalPostgres, program: str, *arguments: str) -> str:
     parts = conninfo_to_dict(server.url)
     # The password in an argument would be seen by all users of the machine.
     variables = {name: f"PG{name.upper()}" for name in ("host", "port", "user", "password")}
@@ -54,3 +69,4 @@ def _run(server: LocalPostgres, program: str, *arguments: str) -> None:
     if done.returncode:
         reason = done.stderr.strip().splitlines()[0] if done.stderr else f"exit {done.returncode}"
         raise LocalPostgresError(f"{program} failed: {reason}")
+    return done.stdout

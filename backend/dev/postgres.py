@@ -105,6 +105,11 @@ def ignore_pg_variables() -> None:
         del os.environ[name]
 
 
+def has_data(directory: Path) -> bool:
+    """Tell whether a server has kept its data in this directory."""
+    return (directory / "data").exists()
+
+
 @contextmanager
 def local_postgres(
     directory: Path, settings: Mapping[str, str] = MappingProxyType({})

@@ -109,11 +109,15 @@ class Programs:
         unfinished.rename(file)
 
     def failure(self, what: str) -> LocalPostgresError:
-        """Return an error with a reason from the log: the first panic, or else the last error."""
+        """Return an error with a reason from the log: the first panic, or else the last error.
+
+        What PostgreSQL adds in detail to the error is often what to do.
+        """
         log = self.directory / "postgres.log"
         output = log.read_text(errors="replace").strip()
         panics = re.findall(r"PANIC: +(.+)", output)
-        errors = re.findall(r"(?:FATAL|error): +(.+)", output) or output.splitlines()
+        errors = re.findall(r"(?:FATAL|error): +(.+(?:\n.*DETAIL: +.+)?)", output)
+        errors = [re.sub(r"\n.*DETAIL: +", ": ", error) for error in errors] or output.splitlines()
         reason = "".join(panics[:1] or errors[-1:]).replace(
             "/proc/self/cwd", str(self.directory / "data")
         )

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from errno import EADDRNOTAVAIL, EAFNOSUPPORT
-from importlib.util import find_spec
 from ipaddress import ip_address
 from socket import (
     AI_PASSIVE,
@@ -30,7 +29,6 @@ import uvicorn
 from alembic.util import CommandError
 from prometheus_client.multiprocess import mark_process_dead
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress
 from sqlalchemy.exc import DBAPIError
@@ -40,7 +38,7 @@ from uvicorn.supervisors import Multiprocess
 from src import __version__, checks, logs, metrics, revisions, seed
 from src.api.violations import VIOLATIONS
 from src.checks import Finding, Verdict
-from src.config import Settings, set_for_workers
+from src.config import Settings, faults_of, set_for_workers
 from src.database import Database, connection_failure, transaction
 from src.env_file import EnvFileError
 from src.exceptions import DatabaseUnavailable
@@ -91,6 +89,8 @@ def check_command() -> None:
         # What the log would say is among the findings.
         logs.configure(settings.model_copy(update={"log_level": "critical"}))
         print_finding(Finding(Verdict.OK, "settings", "can be read"))
+        for finding in checks.check_environment():
+            print_finding(finding)
         if asyncio.run(print_findings(settings)):
             sys.exit(1)
 
@@ -187,8 +187,6 @@ def migrate(settings: Settings) -> None:
 
 def serve(settings: Settings, sockets: list[socket], database: str) -> None:
     """Serve on listening sockets until a signal comes; `database` is described in the banner."""
-    if settings.http_parser == "zttp" and find_spec("zttp") is None:
-        give_up("HTTP_PARSER: zttp is not installed; install it with `pip install zttp`")
     logs.configure(settings)
     addresses = [listening.getsockname()[:2] for listening in sockets]
     print(banner(settings, database, addresses), flush=True)
@@ -219,7 +217,12 @@ def serve(settings: Settings, sockets: list[socket], database: str) -> None:
 
 
 async def log_failed_checks(settings: Settings) -> None:
-    """Log which checks fail: the server starts without its database, and would not show it."""
+    """Log which checks fail: the server starts without its database, and would not show it.
+
+    A misspelled setting would not show either.
+    """
+    for finding in checks.check_environment():
+        log.warning("%s: %s", finding.subject, finding.text)
     async for finding in checks.check(settings):
         if finding.verdict is Verdict.FAILED:
             log.warning("%s: %s", finding.subject, finding.text)
@@ -338,12 +341,10 @@ def errors_in_one_line() -> Iterator[None]:
     """End the program with one clear line where a person must act."""
     try:
         yield
-    except EnvFileError as error:
-        give_up(str(error))
-    except ValidationError as error:
-        give_up(*map(_setting_at_fault, error.errors()))
+    except (EnvFileError, ValidationError) as error:
+        give_up(*faults_of(error))
     except DBAPIError as error:
-        give_up(f"the database cannot be used: {error.orig}")
+        give_up(f"the database cannot be used: {error.orig}{_remedy(error)}")
     except DatabaseUnavailable as error:
         give_up(f"DATABASE_URL: the database cannot be used: {error}")
     except CommandError as error:
@@ -370,8 +371,11 @@ def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
     raise SystemExit(0)
 
 
-def _setting_at_fault(found: ErrorDetails) -> str:
-    name = "_".join(str(part) for part in found["loc"][:1]).upper()
-    if found["type"] == "missing":
-        return f"{name} is not set; to run with an embedded database, use `make run`"
-    return f"{name}: {found['msg'].removeprefix('Value error, ')}"
+def _remedy(error: DBAPIError) -> str:
+    """Say what to do about an error of a migration, if that is known."""
+    match error.orig:
+        case psycopg.errors.InvalidSchemaName():
+            return "; create the schema that search_path names: CREATE SCHEMA ..."
+        case psycopg.errors.InsufficientPrivilege():
+            return "; run `migrate` as the role that owns the tables: set DATABASE_URL_UNPOOLED"
+    return ""

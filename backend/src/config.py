@@ -5,12 +5,15 @@ Every setting is documented in `.env.example`; a test keeps the two in step.
 
 import os
 import re
+from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
-from pydantic import Field, SecretStr, field_validator
+from psycopg.pq import Conninfo
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from src import env_file
@@ -22,6 +25,10 @@ _ROOT_PATH: Final = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 _HOST: Final = re.compile(r"\*|(\*\.)?[a-z0-9_.-]+|\[[0-9a-f:.]+\]")
 _MAX_PORT: Final = 65535
 _PORT: Final = re.compile(r" *\+?([0-9]+) *")
+_DRIVER: Final = re.compile(r"postgres(ql)?\+\w+:", re.ASCII)
+_UNKNOWN_OPTION: Final = re.compile(
+    r'invalid (?:URI query parameter|connection option)[: ]+"(\w+)"'
+)
 _AT_SIGN_IN_PATH: Final = re.compile(r"postgres(ql)?://[^/]*/[^?]*@", re.ASCII)
 
 
@@ -88,6 +95,13 @@ class Settings(EnvironmentSettings):
     def _lower_case(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
 
+    @field_validator("http_parser")
+    @classmethod
+    def _require_installed(cls, parser: str) -> str:
+        if find_spec(parser) is None:
+            raise ValueError(f"{parser} is not installed; install it with `pip install {parser}`")
+        return parser
+
     @field_validator("root_path")
     @classmethod
     def _require_path(cls, path: str) -> str:
@@ -129,6 +143,32 @@ class Settings(EnvironmentSettings):
         return (self.database_url_unpooled or self.database_url).get_secret_value()
 
 
+def faults_of(error: ValidationError | env_file.EnvFileError) -> list[str]:
+    """Say what is wrong with the settings, in a line for each fault. No line quotes a value."""
+    if isinstance(error, env_file.EnvFileError):
+        return str(error).splitlines()
+    faults = []
+    for found in error.errors():
+        name = "_".join(str(part) for part in found["loc"][:1]).upper()
+        message = found["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+        faults.append(
+            f"{name} is not set; to run with an embedded database, use `make run`"
+            if found["type"] == "missing"
+            else f"{name}: {message.partition(', unable')[0]}"
+        )
+    return faults
+
+
+def misspelled_variables() -> dict[str, str]:
+    """Return the variables of the environment that are almost named like a setting, and that."""
+    names = [name.upper() for name in Settings.model_fields]
+    return {
+        name: meant
+        for name in os.environ
+        if (meant := env_file.similar_setting(name.upper(), names)) and meant != name.upper()
+    }
+
+
 def set_for_workers(name: str, value: str) -> None:
     """Set a variable in the environment of the processes that this one will start."""
     os.environ[name] = value
@@ -138,8 +178,11 @@ def _check_connection_string(text: str) -> None:
     """Accept what libpq accepts. No error quotes the value: it holds a password."""
     try:
         parts = conninfo_to_dict(text)
-    except (ProgrammingError, UnicodeEncodeError):
+    except (ProgrammingError, UnicodeEncodeError) as error:
         parts = None
+        _refuse_misspelled_option(str(error))
+    if _DRIVER.match(text):
+        raise ValueError("must begin with postgresql://, without the name of a driver")
     if parts is None or not text.strip():
         raise ValueError(
             "must be a PostgreSQL connection string, such as"
@@ -154,10 +197,19 @@ def _check_connection_string(text: str) -> None:
     ports = str(parts.get("port", "")).split(",")
     if not all(map(_is_port, ports)):
         raise ValueError(
-            f"must have a port from 1 to {_MAX_PORT}, and write a / in the password as %2F"
+            f"the port must be from 1 to {_MAX_PORT}; if the password has a /, write it as %2F"
         )
     if len(ports) not in {1, len(hosts)}:
         raise ValueError("must have one port for all hosts, or one for each")
+
+
+def _refuse_misspelled_option(reason: str) -> None:
+    """Name the option that was probably meant. libpq's message may quote a piece of a password."""
+    found = _UNKNOWN_OPTION.search(reason)
+    known = [option.keyword.decode() for option in Conninfo.get_defaults()]
+    meant = get_close_matches(found[1], known, n=1) if found else []
+    if meant:
+        raise ValueError(f"has an unknown parameter; did you mean {meant[0]}?")
 
 
 def _is_port(text: str) -> bool:

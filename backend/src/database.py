@@ -87,11 +87,13 @@ _MISSING: Final = frozenset(
         "42P01",  # undefined_table
         "42703",  # undefined_column
         "42704",  # undefined_object, such as a type
-        "42501",  # insufficient_privilege
     }
 )
+_DENIED: Final = "42501"  # insufficient_privilege
 MISSING_HINT: Final = "run `migrate`, or grant the role its privileges"
-"""What to do if tables, columns or privileges are missing."""
+"""What to do if tables or columns are missing, or hidden from the role."""
+GRANT_HINT: Final = "grant the role its privileges"
+"""What to do if the role may not use what is there."""
 
 _CONNECTION_EXCEPTION: Final = "08"  # SQLSTATE class: how poolers report that they lost the server
 _CHANGED_RESULT: Final = "0A000"
@@ -205,8 +207,8 @@ class _Connection(psycopg.AsyncConnection[Any]):
 class _Columns(Sequence[psycopg.Column]):
     """The description of a result, made when somebody looks at it.
 
-    For each statement, SQLAlchemy asks twice whether there is one. It looks at the columns only when
-    it compiles the statement: to describe them each time would cost 2 % of a request.
+    For each statement, SQLAlchemy asks twice whether there is one. It looks at the columns only
+    the first time: to describe them each time would cost 2 % of a request.
     """
 
     def __init__(self, describe: Callable[[], Sequence[psycopg.Column] | None]) -> None:
@@ -393,8 +395,9 @@ def connection_failure(error: psycopg.Error) -> str:
     for the host or the database.
     """
     reason, *_ = str(error).splitlines() or [""]
+    where = "at the Unix socket: " if " on socket " in reason else ""
     reason = reason.rpartition(" failed: ")[2].removeprefix("FATAL:").strip()
-    return _QUOTED.sub('"…"', reason) or "no reason given"
+    return where + (_QUOTED.sub('"…"', reason) or "no reason given")
 
 
 def require_utf8(server: psycopg.ConnectionInfo) -> None:
@@ -518,6 +521,8 @@ async def run(
                     raise DatabaseUnavailable(_reason(error)) from error
                 if _sqlstate(error) in _MISSING:
                     raise DatabaseUnavailable(f"{_reason(error)}: {MISSING_HINT}") from error
+                if _sqlstate(error) == _DENIED:
+                    raise DatabaseUnavailable(f"{_reason(error)}: {GRANT_HINT}") from error
                 raise
             # Another connection: this one is lost, or in a state that failed.
             await session.run_sync(lambda sync_session: _invalidate_connection(sync_session.info))

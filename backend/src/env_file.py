@@ -18,14 +18,14 @@ _SIMILARITY: Final = 0.885  # DATABSE_URL and PORTS are refused, DATABASE_USER a
 
 
 class EnvFileError(Exception):
-    """The file cannot be used. The message is one line, and quotes no value."""
+    """The file cannot be used. The message has a line for each fault, and quotes no value."""
 
 
 def check(file: Path, names: Collection[str]) -> None:
     """Check the file, if there is one; `names` are those of our settings, in upper case.
 
     Raises:
-        EnvFileError: a line cannot be read, or a name is misspelled.
+        EnvFileError: lines cannot be read, or names are misspelled.
     """
     try:
         text = file.read_bytes().decode()
@@ -37,12 +37,26 @@ def check(file: Path, names: Collection[str]) -> None:
         text = "\0"
     if "\0" in text:  # UTF-16 is full of them
         raise EnvFileError(f"{file}: is not UTF-8 text: save it as UTF-8") from None
-    for binding in parse_stream(StringIO(text)):
-        fault = _fault(binding, names)
-        if fault is not None:
-            read = binding.original.string
-            blank_lines = read[: len(read) - len(read.lstrip())].count("\n")
-            raise EnvFileError(f"{file}: line {binding.original.line + blank_lines}: {fault}")
+    faults = [
+        f"{file}: line {_line_of(binding)}: {fault}"
+        for binding in parse_stream(StringIO(text))
+        if (fault := _fault(binding, names)) is not None
+    ]
+    if faults:
+        raise EnvFileError("\n".join(faults))
+
+
+def similar_setting(name: str, names: Collection[str]) -> str | None:
+    """Return the setting that was probably meant by this name, if it resembles one."""
+    swapped = [ours for ours in names if sorted(ours) == sorted(name)]
+    meant = swapped or get_close_matches(name, names, n=1, cutoff=_SIMILARITY)
+    return meant[0] if meant else None
+
+
+def _line_of(binding: Binding) -> int:
+    read = binding.original.string
+    blank_lines = read[: len(read) - len(read.lstrip())].count("\n")
+    return binding.original.line + blank_lines
 
 
 def _fault(binding: Binding, names: Collection[str]) -> str | None:
@@ -55,6 +69,5 @@ def _fault(binding: Binding, names: Collection[str]) -> str | None:
     name = binding.key.upper()
     if name in names:
         return "the value has a line break: is a quote missing?" if "\n" in binding.value else None
-    swapped = [ours for ours in names if sorted(ours) == sorted(name)]
-    meant = swapped or get_close_matches(name, names, n=1, cutoff=_SIMILARITY)
-    return f"{binding.key} is not a setting: did you mean {meant[0]}?" if meant else None
+    meant = similar_setting(name, names)
+    return f"{binding.key} is not a setting: did you mean {meant}?" if meant else None

@@ -41,7 +41,7 @@ class TaskExists(VersionMismatch):
 
 
 class IdempotencyKeyReused(TaskError):
-    """The key was used for a request with a different body."""
+    """The key was used for a different request."""
 
     code = "idempotency_key_reused"
 

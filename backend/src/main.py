@@ -1,19 +1,22 @@
 """The application: assembly only."""
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from operator import attrgetter
 from typing import Final
 
 from fastapi import FastAPI
+from pydantic import ValidationError
 
 from src import __version__, logs, process
 from src.api import health, metrics, openapi, pages, problems
 from src.api.bodies import Bodies, BodyDeadlines
 from src.api.middleware import CORS, HTTPRules, RequestContext, UnexpectedErrors
 from src.api.v1 import batch, tasks
-from src.config import Settings
+from src.config import Settings, faults_of
 from src.database import Database
+from src.env_file import EnvFileError
 
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _EXPOSED_HEADERS: Final = (
@@ -28,8 +31,14 @@ _EXPOSED_HEADERS: Final = (
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """Build the application for these settings; by default, for those of the environment."""
-    settings = settings or Settings()
+    """Build the application for these settings; by default, for those of the environment.
+
+    If those are missing or bad, the program ends with a line for each fault.
+    """
+    try:
+        settings = settings or Settings()
+    except (EnvFileError, ValidationError) as error:
+        sys.exit("\n".join(f"task-api: {fault}" for fault in faults_of(error)))
     logs.configure(settings)
     database = Database(settings)
     body_deadlines = BodyDeadlines(settings.body_timeout)

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from src.config import ROOT
-from src.database import MISSING_HINT, Effect, run, warn_once
+from src.database import GRANT_HINT, MISSING_HINT, Effect, run, warn_once
 from src.exceptions import DatabaseUnavailable
 from src.models.task import metadata
 
@@ -69,9 +69,9 @@ async def check(session: AsyncSession) -> None:
     parameters = {"tables": [*metadata.tables], "privileges": _PRIVILEGES}
     (state,) = (await run(session, _STATE, parameters, Effect.READ)).rows
     if state.lacks:
-        raise DatabaseUnavailable(
-            f"the role {state.role} lacks {', '.join(state.lacks)}: {MISSING_HINT}"
-        )
+        is_there = not any(lack.startswith("the table ") for lack in state.lacks)
+        hint = GRANT_HINT if is_there else MISSING_HINT
+        raise DatabaseUnavailable(f"the role {state.role} lacks {', '.join(state.lacks)}: {hint}")
     # The revisions are numbers of fixed width.
     if state.revision is None or state.revision < newest():
         found = "no revision" if state.revision is None else f"revision {state.revision}"

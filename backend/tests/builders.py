@@ -43,7 +43,7 @@ CURSOR_MISMATCH: Final = {
 KEY_REUSED: Final = {
     "header": "Idempotency-Key",
     "code": "idempotency_key_reused",
-    "detail": "was used for a request with a different body; use a new key for a new request",
+    "detail": "was used for a different request; use a new key for a new request",
 }
 """The violation of a key that was used with another body."""
 

@@ -73,7 +73,11 @@ class Kind(Enum):
         "Access-Control-Request-Method must be a method of this API, in uppercase. Requests"
         " from a public to a private network are not allowed.",
     )
-    ROUTE_NOT_FOUND = (404, "Route not found", "See /docs for the routes of this API.")
+    ROUTE_NOT_FOUND = (
+        404,
+        "Route not found",
+        "See /docs for the routes of this API. None of them ends with a slash.",
+    )
     TASK_NOT_FOUND = (404, "Task not found", "This user has no task with this id.")
     METHOD_NOT_ALLOWED = (
         405,
@@ -149,7 +153,7 @@ class Kind(Enum):
 RULES: Final[dict[type[TaskError], tuple[dict[str, str], str]]] = {
     IdempotencyKeyReused: (
         {"header": "Idempotency-Key"},
-        "was used for a request with a different body; use a new key for a new request",
+        "was used for a different request; use a new key for a new request",
     ),
     CursorMismatch: (
         {"parameter": "cursor"},
@@ -285,7 +289,7 @@ async def _on_http_exception(request: Request, error: StarletteHTTPException) ->
             hint = f"Methods are case-sensitive: send {method} in uppercase."
             return problem(
                 Kind.METHOD_NOT_ALLOWED,
-                detail=hint if method in allowed else None,
+                detail=hint if method in allowed else f"This path supports {', '.join(allowed)}.",
                 headers={**headers, "Allow": ", ".join(allowed)},
             )
     if not is_body_allowed_for_status_code(error.status_code):

@@ -30,7 +30,7 @@ VIOLATIONS: Final = {
     "misspelt field": ("unknown", "unknown field; did you mean {similar}?"),
     "unknown parameter": ("unknown", "unknown parameter"),
     "misspelt parameter": ("unknown", "unknown parameter; did you mean {similar}?"),
-    "unsupported header": ("unknown", "is not supported by this operation"),
+    "unsupported header": ("unknown", "is not supported by this operation; leave it out"),
     "read-only field": ("read_only", "is set by the server; leave it out"),
     "read-only id": (
         "read_only",
@@ -89,7 +89,9 @@ def violation(found: dict[str, Any]) -> dict[str, str]:
     """Say which rule is broken and where, without the input."""
     found = {**found, "loc": _location(found)}
     code, detail = VIOLATIONS.get(_type_of(found), UNFORESEEN)
-    context = found.get("ctx", {})
+    context = dict(found.get("ctx", {}))
+    if "expected_tags" in context:  # unlike other errors, pydantic's has no `or`
+        context["expected_tags"] = " or ".join(context["expected_tags"].rsplit(", ", 1))
     source, *path = found["loc"]
     return {
         **_place(source, path),

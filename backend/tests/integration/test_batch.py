@@ -415,7 +415,7 @@ class TestABatchThatBreaksARule:
                     (
                         "/operations/0/op",
                         "not_allowed",
-                        "must be one of 'create', 'update', 'complete', 'move', 'delete'",
+                        "must be one of 'create', 'update', 'complete', 'move' or 'delete'",
                     )
                 ],
             ),

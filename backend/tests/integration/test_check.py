@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -21,7 +22,9 @@ pytestmark = [pytest.mark.anyio, pytest.mark.requirement("FR-152")]
 
 FINE = {
     "database": r"PostgreSQL \d+\.\d+.*, encoding UTF8",
+    "writes": "are accepted",
     "connection": "direct; statements are prepared",
+    "connections": "this server opens up to 8, and the database allows [0-9]+",
     "schema": "has what this version needs, and the role may use it",
     "time limits": "statement_timeout 5s, lock_timeout 3s, idle_in_transaction_session_timeout 10s",
     "durability": "synchronous_commit is on",
@@ -29,9 +32,12 @@ FINE = {
 }
 
 
-async def found(url: str) -> dict[str, Finding]:
-    findings = [finding async for finding in checks.check(make_settings(url))]
-    assert [finding.subject for finding in findings] == [*FINE][: len(findings)]
+async def found(url: str, **settings: Any) -> dict[str, Finding]:
+    findings = [finding async for finding in checks.check(make_settings(url, **settings))]
+    order = [*FINE]
+    if any("through" in finding.text for finding in findings):
+        order.remove("connections")  # those of the pooler
+    assert [finding.subject for finding in findings] == order[: len(findings)]
     return {finding.subject: finding for finding in findings}
 
 
@@ -65,6 +71,27 @@ async def test_what_is_missing_in_the_schema_is_named(database_url: str) -> None
     assert findings["schema"].text.endswith("run `migrate`")
 
 
+async def test_a_database_that_refuses_writes_is_a_failure(database_url: str) -> None:
+    alter(database_url, "default_transaction_read_only = on")
+
+    findings = await found(database_url)
+
+    assert are_fine(findings) == {*FINE} - {"writes"}
+    assert findings["writes"].verdict is Verdict.FAILED
+    assert findings["writes"].text.startswith("the database is read-only")
+
+
+async def test_more_connections_than_the_database_allows_are_a_warning(database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        (most,) = connection.execute("SHOW max_connections").fetchone() or ("",)
+
+    findings = await found(database_url, web_concurrency=2, db_pool_size=int(most) // 2)
+
+    assert are_fine(findings) == {*FINE} - {"connections"}
+    assert findings["connections"].verdict is Verdict.WARNING
+    assert "lower DB_POOL_SIZE or WEB_CONCURRENCY" in findings["connections"].text
+
+
 async def test_commits_that_a_crash_can_lose_are_a_warning(database_url: str) -> None:
     alter(database_url, "synchronous_commit = off")
 
@@ -80,7 +107,7 @@ async def test_a_pooler_is_noticed_and_so_are_limits_that_the_role_lacks(
     with pooler(database_url, tmp_path, server_connections=1) as pgbouncer:
         findings = await found(pgbouncer.url_of(database_url))
 
-    assert are_fine(findings) == {*FINE} - {"connection", "time limits"}
+    assert are_fine(findings) == {*FINE} - {"connection", "connections", "time limits"}
     assert findings["connection"].text == "through a connection pooler; statements are not prepared"
     verdict, _, text = findings["time limits"]
     assert verdict is Verdict.WARNING
@@ -118,8 +145,11 @@ async def test_a_start_logs_what_has_failed_and_nothing_else(
 
     for url in (database_url, make_empty_database(), nowhere):
         await cli.log_failed_checks(make_settings(url))
+    monkeypatch.setenv("LOG_FROMAT", "json")
+    await cli.log_failed_checks(make_settings(database_url))
 
-    no_schema, no_database = messages
+    no_schema, no_database, misspelled = messages
+    assert misspelled == "settings: LOG_FROMAT is not a setting: did you mean LOG_FORMAT?"
     assert no_schema.startswith("schema: ")
     assert no_schema.endswith("run `migrate`, or grant the role its privileges")
     assert no_database == "database: Connection refused; check DATABASE_URL"
@@ -144,6 +174,22 @@ class TestTheCommand:
         assert [line[:22] for line in lines] == [
             f"{'ok':8} {subject:12} " for subject in ("settings", *FINE)
         ]
+
+    @pytest.mark.requirement("FR-098")
+    def test_names_a_variable_that_is_a_misspelled_setting(
+        self,
+        database_url: str,
+        run_on: Callable[[str], tuple[int, list[str]]],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setenv("CORS_ORIGIN", "http://localhost:5173")
+
+        status, lines = run_on(database_url)
+
+        assert status == 0
+        assert lines[1] == (
+            "warning  settings     CORS_ORIGIN is not a setting: did you mean CORS_ORIGINS?"
+        )
 
     def test_ends_with_1_where_there_is_no_database_and_quotes_nothing_of_the_setting(
         self, run_on: Callable[[str], tuple[int, list[str]]]

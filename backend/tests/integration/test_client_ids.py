@@ -233,7 +233,7 @@ class TestIfNoneMatchOnAWrite:
                 {
                     "header": "If-None-Match",
                     "code": "unknown",
-                    "detail": "is not supported by this operation",
+                    "detail": "is not supported by this operation; leave it out",
                 }
             ],
         )

@@ -305,7 +305,9 @@ class TestTheDatabase:
     def test_names_the_directory_that_the_server_refused(self, used: Path) -> None:
         (used / "data").chmod(0o777)
         try:
-            assert f'data directory "{used}/data" has invalid permissions' in refusal(used)
+            refused = refusal(used)
+            assert f'data directory "{used}/data" has invalid permissions: Perm' in refused
+            assert "u=rwx (0700)" in refused  # what to do
         finally:
             (used / "data").chmod(0o700)
 

@@ -14,6 +14,7 @@ from tests.wire import Wire
 
 pytestmark = pytest.mark.anyio
 
+_GRANT = "grant the role its privileges"
 _ADVICE = "run `migrate`, or grant the role its privileges"
 _NEEDED = f"and this version needs {revisions.newest()}: run `migrate`"
 
@@ -76,12 +77,12 @@ class TestReadiness:
                 "REVOKE DELETE ON tasks FROM CURRENT_USER; REVOKE ALL ON task_lists FROM PUBLIC,"
                 " CURRENT_USER",
                 "the role {role} lacks DELETE on task_lists, DELETE on tasks, INSERT on task_lists,"
-                f" SELECT on task_lists, UPDATE on task_lists: {_ADVICE}",
+                f" SELECT on task_lists, UPDATE on task_lists: {_GRANT}",
                 id="privileges are missing",
             ),
             pytest.param(
                 "REVOKE ALL ON task_api_version FROM CURRENT_USER",
-                f"permission denied for table task_api_version: {_ADVICE}",
+                f"permission denied for table task_api_version: {_GRANT}",
                 id="the revision cannot be read",
             ),
         ],

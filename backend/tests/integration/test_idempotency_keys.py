@@ -227,7 +227,7 @@ class TestAMalformedKey:
                 {
                     "header": "If-None-Match",
                     "code": "unknown",
-                    "detail": "is not supported by this operation",
+                    "detail": "is not supported by this operation; leave it out",
                 },
                 {
                     "header": "Idempotency-Key",
@@ -266,7 +266,7 @@ class TestAKeyOfAnotherOperation:
                 {
                     "header": "Idempotency-Key",
                     "code": "unknown",
-                    "detail": "is not supported by this operation",
+                    "detail": "is not supported by this operation; leave it out",
                 }
             ],
         )

@@ -77,7 +77,11 @@ def unknown(similar: str | None = None, **place: str) -> dict[str, str]:
 
 
 def unsupported(name: str) -> dict[str, str]:
-    return {"header": name, "code": "unknown", "detail": "is not supported by this operation"}
+    return {
+        "header": name,
+        "code": "unknown",
+        "detail": "is not supported by this operation; leave it out",
+    }
 
 
 def repeated(name: str) -> dict[str, str]:
@@ -195,12 +199,16 @@ class TestEveryKind:
             "Requests with a body cannot ask for a protocol upgrade. Use plain HTTP/1.1: for"
             " example HttpClient.Version.HTTP_1_1 in Java, or curl without --http2.",
         ),
-        "route_not_found": (404, "Route not found", "See /docs for the routes of this API."),
+        "route_not_found": (
+            404,
+            "Route not found",
+            "See /docs for the routes of this API. None of them ends with a slash.",
+        ),
         "task_not_found": (404, "Task not found", "This user has no task with this id."),
         "method_not_allowed": (
             405,
             "Method not allowed",
-            "The Allow header lists the methods that this path supports.",
+            "This path supports GET, HEAD, POST.",
         ),
         "task_deleted": (
             410,
@@ -1074,7 +1082,9 @@ class TestMethods:
 
             assert answer.status_code == 405
             assert answer.headers["allow"] == ALLOWED[path]
-            assert answer.json() == problem(answer, Kind.METHOD_NOT_ALLOWED)
+            assert answer.json() == problem(
+                answer, Kind.METHOD_NOT_ALLOWED, detail=f"This path supports {ALLOWED[path]}."
+            )
 
     @pytest.mark.requirement("FR-026", "FR-110")
     @pytest.mark.parametrize("method", ["get", "Get", "post"])

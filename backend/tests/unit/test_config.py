@@ -6,8 +6,10 @@ from typing import Any, Final
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from src import config
 from src.cli import banner
-from src.config import ROOT, Settings
+from src.config import ROOT, Settings, faults_of
+from src.main import create_app
 
 NEON: Final = (
     "postgresql://alice:npg_S3cret@ep-cool-darkness-123456-pooler.eu-central-1.aws.neon.tech"
@@ -172,6 +174,84 @@ class TestTheEnvironment:
         assert "codec" not in message
         assert "S3" not in str(refused.value)
         assert "cret" not in str(refused.value)
+
+    @pytest.mark.requirement("FR-036", "FR-097")
+    @pytest.mark.parametrize(
+        ("name", "text", "fault"),
+        [
+            ("PORT", "abc", "must be a valid integer"),
+            (
+                "DATABASE_URL",
+                "postgresql+asyncpg://alice:S3cret@localhost/db",
+                "must begin with postgresql://, without the name of a driver",
+            ),
+            (
+                "DATABASE_URL",
+                "postgresql://alice:S3cret@localhost/db?sslmod=require",
+                "has an unknown parameter; did you mean sslmode?",
+            ),
+            (
+                "DATABASE_URL",
+                "host=localhost pasword=S3cret",
+                "has an unknown parameter; did you mean password?",
+            ),
+            (
+                "DATABASE_URL",
+                "postgresql://alice:S3cret@localhost:99999/db",
+                "the port must be from 1 to 65535; if the password has a /, write it as %2F",
+            ),
+        ],
+    )
+    def test_says_what_to_write_instead(
+        self, monkeypatch: pytest.MonkeyPatch, name: str, text: str, fault: str
+    ) -> None:
+        monkeypatch.setenv(name, text)
+
+        with pytest.raises(ValidationError) as refused:
+            Settings()
+
+        assert faults_of(refused.value) == [f"{name}: {fault}"]
+
+    @pytest.mark.requirement("FR-069")
+    def test_is_refused_if_it_names_a_parser_that_is_not_installed(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HTTP_PARSER", "zttp")
+        monkeypatch.setattr(config, "find_spec", lambda _: None)
+
+        with pytest.raises(ValidationError) as refused:
+            Settings()
+
+        assert faults_of(refused.value) == [
+            "HTTP_PARSER: zttp is not installed; install it with `pip install zttp`"
+        ]
+
+    @pytest.mark.requirement("FR-098")
+    def test_has_variables_that_are_misspelled_settings(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("CORS_ORIGIN", "LOG_FROMAT", "PGHOST", "DATABASE_USER", "port"):
+            monkeypatch.setenv(name, "")
+
+        assert config.misspelled_variables() == {
+            "CORS_ORIGIN": "CORS_ORIGINS",
+            "LOG_FROMAT": "LOG_FORMAT",
+        }
+
+    @pytest.mark.requirement("FR-036")
+    def test_at_fault_ends_the_program_when_another_server_makes_the_app(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("DATABASE_URL")
+        monkeypatch.setenv("LOG_FORMAT", "xml")
+
+        with pytest.raises(SystemExit) as ended:
+            create_app()
+
+        assert str(ended.value).splitlines() == [
+            "task-api: DATABASE_URL is not set; to run with an embedded database, use `make run`",
+            "task-api: LOG_FORMAT: must be 'text' or 'json'",
+        ]
 
     @pytest.mark.requirement("FR-036")
     def test_shows_all_faults_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:

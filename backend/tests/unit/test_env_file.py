@@ -109,6 +109,14 @@ def test_what_can_be_read_is_accepted_with_the_settings_of_other_programs(
     env_file.check(file, NAMES)
 
 
+def test_each_line_at_fault_is_named(file: Path) -> None:
+    file.write_text("DATABSE_URL=S3cret\n\nPORT=1\nLOG_FROMAT=json\nno pair\n")
+
+    faults = refusal(file).replace(f"{file}: ", "").splitlines()
+
+    assert [fault.partition(":")[0] for fault in faults] == ["line 1", "line 4", "line 5"]
+
+
 def test_the_start_ends_with_one_line(
     file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -141,7 +141,8 @@ async def update_task(
     """Change some fields with a JSON merge patch (RFC 7396).
 
     Absent fields stay as they are; null clears `description`, `due_date` or `due_at`. An empty
-    patch changes nothing, not even the version.
+    patch changes nothing, not even the version. Read-only fields are accepted and ignored, also
+    `version`: to protect the changes of others, send `If-Match`.
     """
     updated = await todo_service.update_task(session, user_id, task_id, changes, if_match=if_match)
     return task_response(updated)
