@@ -95,8 +95,9 @@ $(VENV)/bin/python:
 	  || { echo "task-api: $(PYTHON) is not Python 3.11 or newer; name another one with PYTHON=..."; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 	  || { echo "task-api: the module venv is missing: on Debian and Ubuntu, apt install python3-venv"; exit 1; }
-	@# What a failed attempt leaves behind would look like an environment the next time.
-	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+	@# What a failed attempt leaves behind would look like an environment the next time. Its Python
+	@# may also have been removed since.
+	$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); exit 1; }
 
 # Nothing but the list decides what is installed: pip resolves nothing, and no later release of any
 # package can break it. `pip check` fails if the list is not complete.

@@ -325,6 +325,9 @@ def banner(settings: Settings, database: str, addresses: Sequence[tuple[str, int
         """ -d '{"title": "Buy milk"}'""",
         "",
     ]
+    if settings.root_path:
+        prefix = f"ROOT_PATH={settings.root_path}"
+        lines += [f"  {prefix}: open the documentation at the address of the proxy.", ""]
     if not all(ip.is_loopback for ip in ips):
         lines += [
             f"  WARNING: there is no authentication, and HOST={settings.host} opens the port to"

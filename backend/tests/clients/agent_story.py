@@ -6,12 +6,14 @@ It prints the tools with the schemas of their arguments, and what the agent read
 
 import asyncio
 import json
+import logging
 import sys
 from uuid import uuid4
 
 from fastmcp import Client
 from tasks_server import tasks
 
+logging.getLogger("fastmcp").setLevel("ERROR")  # it warns of mistakes, which are on purpose
 USER = f"agent-{uuid4()}"
 
 
@@ -34,13 +36,20 @@ async def main() -> None:
         assert completed["is_completed"]
         await call("delete_task", task_id=task_id)
         assert (await call("list_tasks"))["items"] == []
-        refused = await agent.call_tool(
-            "create_task", {"user_id": USER, "title": ""}, raise_on_error=False
-        )
-        assert refused.is_error
-        # What an agent reads when it makes a mistake.
-        explanation = refused.content[0].text
-    json.dump({"tools": tools, "explanation": explanation}, sys.stdout)
+
+        async def mistake(tool: str, **arguments: object) -> str:
+            """Give what an agent reads when it makes a mistake."""
+            arguments["user_id"] = USER
+            refused = await agent.call_tool(tool, arguments, raise_on_error=False)
+            assert refused.is_error
+            return refused.content[0].text
+
+        explanations = [
+            await mistake("create_task", title="Pay", prio="high"),
+            await mistake("list_tasks", status="open"),
+            await mistake("create_task", title=" "),
+        ]
+    json.dump({"tools": tools, "explanations": explanations}, sys.stdout)
 
 
 asyncio.run(main())

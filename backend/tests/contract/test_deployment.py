@@ -53,10 +53,14 @@ class TestTheUnits:
     @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
     def test_each_runs_a_command_as_a_user_without_rights(self, path: Path) -> None:
         service = section_of(path, "Service")
-        python, option, module, command = service["ExecStart"].split()
+        *_, python, option, module, command = service["ExecStart"].split()
         assert (python, option, module) == (PYTHON, "-m", "src")
         assert command in COMMANDS
         assert service["DynamicUser"] == "yes"
+
+    def test_each_server_has_its_own_port_whatever_the_settings_say(self) -> None:
+        service = section_of(DEPLOY / "task-api@.service", "Service")
+        assert service["ExecStart"].startswith("/usr/bin/env PORT=%i ")
 
     def test_requests_have_time_to_finish(self) -> None:
         service = section_of(DEPLOY / "task-api@.service", "Service")

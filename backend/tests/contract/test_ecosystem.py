@@ -110,4 +110,7 @@ def test_an_agent_works_with_tools_that_fastmcp_makes(url: str, tmp_path: Path) 
     assert not [name for names in arguments.values() for name in names if "__" in name]
     assert needed["create_task"] == ["user_id", "title"]
     assert needed["update_task"] == needed["delete_task"] == ["user_id", "task_id"]
-    assert '"pointer": "/title"' in shown["explanation"]
+    no_prio, no_status, no_title = shown["explanations"]
+    assert "prio" in no_prio
+    assert "status" in no_status
+    assert '"pointer": "/title"' in no_title

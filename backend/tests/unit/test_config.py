@@ -401,6 +401,12 @@ class TestTheBanner:
         assert ("ALLOWED_HOSTS" in shown) == is_open
 
     @pytest.mark.requirement("FR-037")
+    def test_says_where_the_pages_are_behind_a_proxy_with_a_prefix(self) -> None:
+        hint = "ROOT_PATH=/todo: open the documentation at the address of the proxy."
+
+        assert hint in banner(Settings(root_path="/todo"), "from DATABASE_URL", HERE)
+        assert "ROOT_PATH" not in banner(Settings(), "from DATABASE_URL", HERE)
+
     def test_gives_addresses_that_a_browser_understands(self) -> None:
         shown = banner(Settings(host="::1"), "from DATABASE_URL", [("::1", 8000)])
 
