@@ -101,6 +101,7 @@ def restore_command(file: Backup) -> None:
     changes get 410 and copy the tasks again.
     """
     with cli.errors_in_one_line(), _embedded(instead="pg_restore") as server:
+        backup.check(server, file)
         settings = _settings_of(server)
         cli.migrate(settings)  # gives the role its time limits
         backup.load(server, file)

@@ -30,20 +30,28 @@ def save(server: LocalPostgres, file: Path) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def load(server: LocalPostgres, file: Path) -> None:
-    """Replace the database with that of the file, or change nothing.
+def check(server: LocalPostgres, file: Path) -> None:
+    """Make sure that a file is a backup.
 
     Raises:
-        LocalPostgresError: the file is not such a backup.
+        LocalPostgresError: it is something else, such as a backup of another application.
     """
     if not set(_LISTED_TABLE.findall(_contents(server, file))) >= _TABLES:
         raise LocalPostgresError(f"{file} is not a backup of the Task API; nothing was changed")
+
+
+def load(server: LocalPostgres, file: Path) -> None:
+    """Replace the database with that of a backup, or change nothing.
+
+    Raises:
+        LocalPostgresError: it cannot be restored.
+    """
     options = ("--clean", "--if-exists", "--single-transaction", "--exit-on-error")
     _run(server, "pg_restore", *options, *_ANY_ROLE, f"--dbname={_name(server)}", str(file))
 
 
 def _contents(server: LocalPostgres, file: Path) -> str:
-    """List what is in a backup; nothing if it is none."""
+    """List what is in a file; nothing if it is no backup at all."""
     try:
         return _run(server, "pg_restore", "--list", str(file))
     except LocalPostgresError:

@@ -127,6 +127,16 @@ async def test_an_error_that_nobody_expects_is_a_finding_too(database_url: str) 
     assert findings["schema"].text.startswith("more than one row returned by a subquery")
 
 
+async def test_a_socket_that_is_not_there_is_called_a_socket() -> None:
+    findings = await found("postgresql:///tasks?host=/nowhere")
+
+    assert findings["database"] == (
+        Verdict.FAILED,
+        "database",
+        "at the Unix socket: No such file or directory; check DATABASE_URL",
+    )
+
+
 async def test_a_database_that_is_far_away_is_a_warning(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

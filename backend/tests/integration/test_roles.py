@@ -10,13 +10,16 @@ from uuid import uuid4
 import psycopg
 import pytest
 from fastapi import FastAPI
+from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 from sqlalchemy import text
 
+from src import cli
 from src.api.problems import Kind
 from src.config import ROOT
 from src.database import TIME_LIMITS
 from tests.builders import ON_ONE_TASK, create, problem, rows_of, send, tasks_of
+from tests.conftest import make_settings
 from tests.contract.markdown import fences, section
 from tests.pooler import pooler
 from tests.processes import serving
@@ -220,3 +223,33 @@ async def test_a_role_that_may_not_connect_is_503_until_it_may(
     (line,) = capsys.readouterr().err.splitlines()
     assert ": database unavailable: " in line
     assert reason in line
+
+
+class TestMigrate:
+    @pytest.fixture
+    def refusal(self, capsys: pytest.CaptureFixture[str]) -> Callable[[str], str]:
+        def refuse(url: str) -> str:
+            with pytest.raises(SystemExit), cli.errors_in_one_line():
+                cli.migrate(make_settings(url))
+            (line,) = capsys.readouterr().err.splitlines()
+            return line
+
+        return refuse
+
+    @pytest.mark.requirement("FR-130")
+    def test_says_which_role_may_run_it(self, role_url: str, refusal: Callable[[str], str]) -> None:
+        assert refusal(role_url) == (
+            "task-api: the database cannot be used: permission denied for table task_api_version;"
+            " run `migrate` as the role that owns the tables: set DATABASE_URL_UNPOOLED"
+        )
+
+    @pytest.mark.requirement("FR-096")
+    def test_says_that_a_schema_is_missing(
+        self, make_empty_database: Callable[[], str], refusal: Callable[[str], str]
+    ) -> None:
+        url = make_conninfo(make_empty_database(), options="-c search_path=nowhere")
+
+        line = refusal(url)
+
+        assert line.startswith("task-api: the database cannot be used: no schema has been selected")
+        assert line.endswith("; create the schema that search_path names: CREATE SCHEMA ...")
