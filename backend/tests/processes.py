@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
+from itertools import cycle
 from pathlib import Path
+from random import Random
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -27,6 +29,9 @@ from tests.conftest import BASE_URL, make_settings
 
 PATIENCE: Final = 100.0  # s: only what hangs takes that long
 _POLL: Final = 0.01  # s
+_FIRST_PORT: Final = 12_000
+_PORTS_PER_WORKER: Final = 5_000
+_WORKERS: Final = 4  # the most that the settings of pytest allow
 MAKE_RUN: Final = ("dev",)
 SERVE: Final = ("src", "serve")
 MIGRATE: Final = ("src", "migrate")
@@ -75,11 +80,28 @@ def wait_until(condition: Callable[[], object]) -> None:
         time.sleep(_POLL)
 
 
+def _ports_of_this_worker() -> Iterator[int]:
+    """Give the ports that only this worker of pytest-xdist uses, in a random order, without end.
+
+    They are below those that the system gives to outgoing connections, one of which could otherwise
+    take a port before the server does that it was found for.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = _FIRST_PORT + worker % _WORKERS * _PORTS_PER_WORKER
+    ports = range(first, first + _PORTS_PER_WORKER)
+    return cycle(Random().sample(ports, len(ports)))  # noqa: S311 — no secret
+
+
+_ports: Final = _ports_of_this_worker()
+
+
 def free_port() -> int:
-    """Find a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Find a port that nobody listens on, and that nobody else is about to use."""
+    for port in _ports:
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError  # there is always a next one
 
 
 @dataclass

