@@ -70,7 +70,11 @@ def _split(value: object) -> list[str]:
 
 @lru_cache(maxsize=256)
 def sort_keys(sort: str) -> tuple[SortKey, ...]:
-    """Parse a valid `sort`."""
+    """Parse a valid `sort`, and keep the result. One that is not valid may be of any length."""
+    return _parse_sort(sort)
+
+
+def _parse_sort(sort: str) -> tuple[SortKey, ...]:
     return tuple(
         SortKey(name.removeprefix("-"), is_descending=name.startswith("-"))
         for name in sort.split(",")
@@ -78,7 +82,7 @@ def sort_keys(sort: str) -> tuple[SortKey, ...]:
 
 
 def _require_sort(sort: str) -> str:
-    fields = [key.field for key in sort_keys(sort)]
+    fields = [key.field for key in _parse_sort(sort)]
     if not set(fields) <= set(SORT_FIELDS) or len(set(fields)) < len(fields):
         raise broken_rule(
             "not_allowed",

@@ -4,6 +4,7 @@ import re
 from typing import Final, get_args
 
 import pytest
+from pydantic import ValidationError
 
 from src.schemas.query import SORT_FIELDS, TaskListQuery, sort_keys
 from src.services import listing
@@ -92,3 +93,16 @@ class TestStatements:
 
         assert kept is not None
         assert kept <= 1000
+
+
+@pytest.mark.requirement("FR-049")
+def test_what_clients_send_is_kept_only_if_it_is_a_sort() -> None:
+    """Others can be as long as a URL: to keep them would fill the memory."""
+    sort_keys.cache_clear()
+
+    with pytest.raises(ValidationError):
+        TaskListQuery.model_validate({"sort": "nothing," * 1000})
+    assert sort_keys.cache_info().currsize == 0
+
+    assert TaskListQuery.model_validate({"sort": "title"}).sort_keys == (("title", False),)
+    assert sort_keys.cache_info().currsize == 1
