@@ -21,6 +21,7 @@ from dev.postgres import (
 )
 from src import cli
 from src.config import ROOT, EnvironmentSettings, Settings
+from src.process import give_up
 
 app: Final = typer.Typer(
     add_completion=False,
@@ -65,7 +66,7 @@ def main(context: typer.Context) -> None:
         if ours.database_url:
             _serve(Settings(), "from DATABASE_URL")
         elif ours.database_url_unpooled:
-            cli.give_up("DATABASE_URL_UNPOOLED: is for migrations only; set DATABASE_URL as well")
+            give_up("DATABASE_URL_UNPOOLED: is for migrations only; set DATABASE_URL as well")
         else:
             _serve_embedded(ours.data_directory)
 
@@ -121,19 +122,19 @@ def _embedded(*, instead: str, needs_data: bool = False) -> Iterator[LocalPostgr
     """Run the embedded PostgreSQL for a command. For a database of the user's own, name another."""
     ours = DevSettings()
     if ours.database_url:
-        cli.give_up(
+        give_up(
             "DATABASE_URL is set, but this command is for the embedded PostgreSQL: use"
             f" {instead}, or unset DATABASE_URL"
         )
     directory = ours.data_directory / "postgres"
     if needs_data and not has_data(directory):
-        cli.give_up(f"DATA_DIRECTORY: there is no data in {ours.data_directory}")
+        give_up(f"DATA_DIRECTORY: there is no data in {ours.data_directory}")
     ignore_pg_variables()
     try:
         with local_postgres(directory) as server:
             yield server
     except LocalPostgresError as error:
-        cli.give_up(str(error))
+        give_up(str(error))
 
 
 def _serve(settings: Settings, database: str) -> None:
@@ -158,7 +159,7 @@ def _serve_embedded(directory: Path) -> None:
             cli.migrate(settings)
             cli.serve(settings, sockets, f"embedded PostgreSQL, data in {directory}")
     except LocalPostgresError as error:
-        cli.give_up(str(error))
+        give_up(str(error))
 
 
 @contextmanager

@@ -103,7 +103,7 @@ async def _connections(session: AsyncSession, settings: Settings) -> Finding:
     return Finding(Verdict.OK, "connections", found)
 
 
-async def _driver_connection(session: AsyncSession) -> Any:  # noqa: ANN401 — SQLAlchemy's type
+async def _driver_connection(session: AsyncSession) -> Any:  # noqa: ANN401 — SQLAlchemy gives it no type
     connection = await (await session.connection()).get_raw_connection()
     return connection.driver_connection
 

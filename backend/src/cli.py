@@ -43,7 +43,7 @@ from src.database import Database, connection_failure, transaction
 from src.env_file import EnvFileError
 from src.exceptions import DatabaseUnavailable
 from src.models.limits import USER_ID_PATTERN
-from src.process import limit_unread_time
+from src.process import give_up, limit_unread_time
 from src.services.changes import RESTART_LISTS
 
 _COLOURS: Final = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.FAILED: "red"}
@@ -354,13 +354,6 @@ def errors_in_one_line() -> Iterator[None]:
         give_up(f"the database is at a migration that this version does not know: {error}")
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
-
-
-def give_up(*lines: str) -> NoReturn:
-    """Print each line as an error, and exit with status 2."""
-    for line in lines:
-        print(f"task-api: {' '.join(line.split())}", file=sys.stderr)
-    sys.exit(2)
 
 
 def stop_on_signals() -> None:

@@ -176,11 +176,13 @@ def set_for_workers(name: str, value: str) -> None:
 
 def _check_connection_string(text: str) -> None:
     """Accept what libpq accepts. No error quotes the value: it holds a password."""
+    reason = ""
     try:
         parts = conninfo_to_dict(text)
     except (ProgrammingError, UnicodeEncodeError) as error:
-        parts = None
-        _refuse_misspelled_option(str(error))
+        parts, reason = None, str(error)
+    # Not inside the block above: a traceback would show libpq's message, too.
+    _refuse_misspelled_option(reason)
     if _DRIVER.match(text):
         raise ValueError("must begin with postgresql://, without the name of a driver")
     if parts is None or not text.strip():

@@ -82,18 +82,16 @@ _NOT_EXECUTED: Final = frozenset(
 _UNKNOWN: Final = (
     "40003"  # statement_completion_unknown: from databases that consist of several servers
 )
-_MISSING: Final = frozenset(
-    {
-        "42P01",  # undefined_table
-        "42703",  # undefined_column
-        "42704",  # undefined_object, such as a type
-    }
-)
-_DENIED: Final = "42501"  # insufficient_privilege
 MISSING_HINT: Final = "run `migrate`, or grant the role its privileges"
 """What to do if tables or columns are missing, or hidden from the role."""
 GRANT_HINT: Final = "grant the role its privileges"
 """What to do if the role may not use what is there."""
+_HINTS: Final = {
+    "42P01": MISSING_HINT,  # undefined_table
+    "42703": MISSING_HINT,  # undefined_column
+    "42704": MISSING_HINT,  # undefined_object, such as a type
+    "42501": GRANT_HINT,  # insufficient_privilege
+}
 
 _CONNECTION_EXCEPTION: Final = "08"  # SQLSTATE class: how poolers report that they lost the server
 _CHANGED_RESULT: Final = "0A000"
@@ -208,7 +206,7 @@ class _Columns(Sequence[psycopg.Column]):
     """The description of a result, made when somebody looks at it.
 
     For each statement, SQLAlchemy asks twice whether there is one. It looks at the columns only
-    the first time: to describe them each time would cost 2 % of a request.
+    the first time: to describe them each time would cost 3 % of a get.
     """
 
     def __init__(self, describe: Callable[[], Sequence[psycopg.Column] | None]) -> None:
@@ -229,7 +227,7 @@ class _Cursor(psycopg.AsyncCursor[Any]):
     """A cursor that can receive the rows of a statement in PostgreSQL's binary format."""
 
     @property
-    def description(self) -> Sequence[psycopg.Column] | None:  # type: ignore[override]  # a list
+    def description(self) -> Sequence[psycopg.Column] | None:  # type: ignore[override]  # psycopg's is a list
         """The columns of the result, or None if it has no rows."""
         if self.pgresult is None or self.pgresult.status != ExecStatus.TUPLES_OK:
             return super().description
@@ -519,10 +517,9 @@ async def run(
                     raise OutcomeUnknown(_reason(error)) from error
                 if _is_unavailable(error):
                     raise DatabaseUnavailable(_reason(error)) from error
-                if _sqlstate(error) in _MISSING:
-                    raise DatabaseUnavailable(f"{_reason(error)}: {MISSING_HINT}") from error
-                if _sqlstate(error) == _DENIED:
-                    raise DatabaseUnavailable(f"{_reason(error)}: {GRANT_HINT}") from error
+                hint = _HINTS.get(_sqlstate(error) or "")
+                if hint is not None:
+                    raise DatabaseUnavailable(f"{_reason(error)}: {hint}") from error
                 raise
             # Another connection: this one is lost, or in a state that failed.
             await session.run_sync(lambda sync_session: _invalidate_connection(sync_session.info))

@@ -1,6 +1,5 @@
 """The application: assembly only."""
 
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from operator import attrgetter
@@ -38,7 +37,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     try:
         settings = settings or Settings()
     except (EnvFileError, ValidationError) as error:
-        sys.exit("\n".join(f"task-api: {fault}" for fault in faults_of(error)))
+        process.give_up(*faults_of(error))
     logs.configure(settings)
     database = Database(settings)
     body_deadlines = BodyDeadlines(settings.body_timeout)

@@ -1,4 +1,4 @@
-"""What a serving process sets up once, when it starts."""
+"""What a process sets up once, when it starts; and how it ends if it cannot."""
 
 import gc
 import multiprocessing
@@ -10,10 +10,17 @@ from asyncio import AbstractEventLoop, get_running_loop
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Final
+from typing import Final, NoReturn
 
 UNREAD_TIMEOUT: Final = 30_000
 """Milliseconds after which a client that reads nothing of its answer is disconnected."""
+
+
+def give_up(*lines: str) -> NoReturn:
+    """Print each line as an error, and end the program with status 2."""
+    for line in lines:
+        sys.stderr.write(f"task-api: {' '.join(line.split())}\n")
+    sys.exit(2)
 
 
 def tune_garbage_collector() -> None:

@@ -240,7 +240,7 @@ class TestTheEnvironment:
 
     @pytest.mark.requirement("FR-036")
     def test_at_fault_ends_the_program_when_another_server_makes_the_app(
-        self, monkeypatch: pytest.MonkeyPatch
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         monkeypatch.delenv("DATABASE_URL")
         monkeypatch.setenv("LOG_FORMAT", "xml")
@@ -248,7 +248,8 @@ class TestTheEnvironment:
         with pytest.raises(SystemExit) as ended:
             create_app()
 
-        assert str(ended.value).splitlines() == [
+        assert ended.value.code == 2
+        assert capsys.readouterr().err.splitlines() == [
             "task-api: DATABASE_URL is not set; to run with an embedded database, use `make run`",
             "task-api: LOG_FORMAT: must be 'text' or 'json'",
         ]
@@ -407,6 +408,7 @@ class TestTheBanner:
         assert hint in banner(Settings(root_path="/todo"), "from DATABASE_URL", HERE)
         assert "ROOT_PATH" not in banner(Settings(), "from DATABASE_URL", HERE)
 
+    @pytest.mark.requirement("FR-037")
     def test_gives_addresses_that_a_browser_understands(self) -> None:
         shown = banner(Settings(host="::1"), "from DATABASE_URL", [("::1", 8000)])
 
