@@ -272,9 +272,9 @@ class Session(AsyncSession):
     async def __aexit__(self, *error: object) -> None:
         """Close the session."""
         if _AUTOCOMMIT in self.info:
-            # There is nothing to roll back, so nothing to shield from a cancellation: the task that
-            # SQLAlchemy starts for that costs 4 % of a request.
-            await self.close()
+            # There is nothing to roll back, so nothing to wait for, or to shield from a
+            # cancellation: what SQLAlchemy starts for that costs 5 % of a request.
+            self.sync_session.close()
         else:
             await super().__aexit__(*error)
 

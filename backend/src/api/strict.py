@@ -134,7 +134,7 @@ def parse_json(text: bytes) -> Any:  # noqa: ANN401 — JSON can be anything
         raise InvalidJSON("The body begins with a byte order mark. Leave it out.")
     try:
         decoded = text.decode()
-        parsed = json.loads(decoded, object_pairs_hook=_object, parse_constant=_refuse)
+        parsed = _DECODER.decode(decoded)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno} column {error.colno}"
         raise InvalidJSON(f"The body is not valid JSON at {where}.") from None
@@ -172,6 +172,9 @@ def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse(constant: str) -> NoReturn:
     raise InvalidJSON(f"{constant} is not JSON.")
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse)
 
 
 def _is_json(content_type: str, method: str) -> bool:

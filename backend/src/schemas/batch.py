@@ -6,9 +6,8 @@ from pydantic import BeforeValidator, Field
 
 from src.models import limits
 from src.schemas.changes import DeletedTask
-from src.schemas.fields import Id, IsCompleted, parse_whole_number
+from src.schemas.fields import ABSENT, Id, IsCompleted, parse_whole_number
 from src.schemas.task import (
-    ABSENT,
     Neighbour,
     RequestBody,
     ResponseBody,

@@ -6,7 +6,7 @@ Types are strict: numbers, booleans and strings are never converted into one ano
 import re
 from contextlib import suppress
 from datetime import UTC, date, datetime
-from typing import Annotated, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 from uuid import UUID
 
 import orjson
@@ -148,6 +148,9 @@ Description = Annotated[
         examples=["Two litres"],
     ),
 ]
+
+ABSENT: Final[Any] = None
+"""The default of a field that may be left out, but is never null."""
 
 IsCompleted = Annotated[bool, Field(description="Whether the task is done.", examples=[False])]
 

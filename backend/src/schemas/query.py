@@ -7,7 +7,7 @@ import re
 from datetime import date, datetime
 from functools import cache, lru_cache
 from importlib import resources
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Final, Literal, NamedTuple
 
 import orjson
 from pydantic import (
@@ -17,11 +17,11 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainValidator,
-    WithJsonSchema,
 )
 
 from src.models import limits
 from src.schemas.fields import (
+    ABSENT,
     BLANK,
     NO_NUL,
     YEAR,
@@ -139,19 +139,18 @@ _TAG_EDGE: Final = rf"[^\x00,{BLANK}]"
 _TAG: Final = (
     rf"[{BLANK}]*{_TAG_EDGE}([^\x00,]{{0,{limits.TAG_MAX_LENGTH - 2}}}{_TAG_EDGE})?[{BLANK}]*"
 )
-_INSTANT_SCHEMA: Final[dict[str, Any]] = {"type": "string", "format": "date-time", "pattern": YEAR}
 
-Flag = Annotated[
-    bool,
-    PlainValidator(_parse_boolean),
-    WithJsonSchema({"type": "boolean", "examples": [True]}),
+Flag = Annotated[bool, PlainValidator(_parse_boolean, json_schema_input_type=bool)]
+Instant = Annotated[
+    datetime,
+    PlainValidator(_parse_instant, json_schema_input_type=str),
+    Field(json_schema_extra={"format": "date-time", "pattern": YEAR}),
 ]
-Instant = Annotated[datetime, PlainValidator(_parse_instant), WithJsonSchema(_INSTANT_SCHEMA)]
 DayOrInstant = Annotated[
     date | datetime,
-    PlainValidator(_parse_day_or_instant),
+    PlainValidator(_parse_day_or_instant, json_schema_input_type=str),
     # Of two formats, generators of clients would make a type without a meaning.
-    WithJsonSchema({"type": "string", "pattern": YEAR}),
+    Field(json_schema_extra={"pattern": YEAR}),
 ]
 TimeZone = Annotated[
     str,
@@ -165,8 +164,8 @@ Sort = Annotated[
 ]
 Priorities = Annotated[
     list[Priority],
-    BeforeValidator(_split),
-    WithJsonSchema({"type": "string", "pattern": f"^{_PRIORITY}(,{_PRIORITY})*$"}),
+    BeforeValidator(_split, json_schema_input_type=str),
+    Field(json_schema_extra={"pattern": f"^{_PRIORITY}(,{_PRIORITY})*$"}),
 ]
 Limit = Annotated[
     int,
@@ -176,10 +175,8 @@ Limit = Annotated[
 AllTags = Annotated[
     list[Tag],
     Field(max_length=limits.TAGS_MAX_COUNT),
-    BeforeValidator(_split),
-    WithJsonSchema(
-        {"type": "string", "pattern": f"^{_TAG}(,{_TAG}){{0,{limits.TAGS_MAX_COUNT - 1}}}$"}
-    ),
+    BeforeValidator(_split, json_schema_input_type=str),
+    Field(json_schema_extra={"pattern": f"^{_TAG}(,{_TAG}){{0,{limits.TAGS_MAX_COUNT - 1}}}$"}),
 ]
 
 _PAGING: Final = {"limit", "cursor", "include_total"}
@@ -218,6 +215,7 @@ class TaskListQuery(TaskSummaryQuery):
         default=False,
         description="Whether to return, in `total`, how many tasks match the filters. The more"
         " tasks match, the longer this takes.",
+        examples=[True],
     )
     sort: Sort = Field(
         "-created_at",
@@ -229,73 +227,72 @@ class TaskListQuery(TaskSummaryQuery):
         " user arranged. Ties are broken by the id.",
         examples=["due,-priority"],
     )
-    is_completed: Flag | None = Field(
-        None, description="`true`: only completed tasks. `false`: only open ones.", examples=[False]
+    is_completed: Flag = Field(
+        ABSENT,
+        description="`true`: only completed tasks. `false`: only open ones.",
+        examples=[False],
     )
-    priority: Priorities | None = Field(
-        None,
+    priority: Priorities = Field(
+        ABSENT,
         description="Tasks with any of these priorities, separated by commas:"
         f" {', '.join(f'`{name}`' for name in limits.PRIORITIES)}.",
         examples=["medium,high"],
     )
-    tag: AllTags | None = Field(
-        None,
+    tag: AllTags = Field(
+        ABSENT,
         description="Tasks with all of these tags, separated by commas; at most"
         f" {limits.TAGS_MAX_COUNT}. Tags are compared exactly: `Work` is not `work`. Tags that"
         " contain a comma cannot be used here.",
         examples=["shopping,home"],
     )
     q: Annotated[
-        Annotated[
-            str,
-            Field(
-                min_length=1,
-                max_length=limits.SEARCH_MAX_LENGTH,
-                json_schema_extra={"pattern": NO_NUL},
-            ),
-            AfterValidator(refuse_nul),
-        ]
-        | None,
+        str,
         Field(
-            description="Tasks whose title or description contains this text, ignoring case and"
-            " whether accented letters are composed (NFC) or decomposed (NFD). `%` and `_` are"
-            " ordinary characters.",
-            examples=["milk"],
+            min_length=1,
+            max_length=limits.SEARCH_MAX_LENGTH,
+            json_schema_extra={"pattern": NO_NUL},
         ),
-    ] = None
-    due: Literal["overdue", "today", "upcoming", "none"] | None = Field(
-        None,
+        AfterValidator(refuse_nul),
+    ] = Field(
+        ABSENT,
+        description="Tasks whose title or description contains this text, ignoring case and"
+        " whether accented letters are composed (NFC) or decomposed (NFD). `%` and `_` are"
+        " ordinary characters.",
+        examples=["milk"],
+    )
+    due: Literal["overdue", "today", "upcoming", "none"] = Field(
+        ABSENT,
         description="`overdue`: open tasks whose due instant has passed or whose due day has"
         " ended in `tz`. `today`: tasks due today in `tz`. `upcoming`: tasks due on a later day"
         " in `tz`. `none`: tasks without a due date.",
         examples=["today"],
     )
-    due_before: DayOrInstant | None = Field(
-        None,
+    due_before: DayOrInstant = Field(
+        ABSENT,
         description="With a day: tasks due on an earlier day in `tz`. With an instant: tasks"
         " due before it; a `due_date` counts as the start of that day in `tz`."
         f" {_PLUS}",
         examples=["2026-12-24"],
     )
-    due_after: DayOrInstant | None = Field(
-        None,
+    due_after: DayOrInstant = Field(
+        ABSENT,
         description="With a day: tasks due on that day or later in `tz`. With an instant: tasks"
         " due at that time or later; a `due_date` counts as the start of that day in `tz`."
         f" {_PLUS}",
         examples=["2026-12-01"],
     )
-    created_before: Instant | None = Field(
-        None,
+    created_before: Instant = Field(
+        ABSENT,
         description=f"Tasks created before this instant. {_PLUS}",
         examples=["2027-01-01T00:00:00Z"],
     )
-    created_after: Instant | None = Field(
-        None,
+    created_after: Instant = Field(
+        ABSENT,
         description=f"Tasks created at this instant or later. {_PLUS}",
         examples=["2026-01-01T00:00:00Z"],
     )
-    updated_after: Instant | None = Field(
-        None,
+    updated_after: Instant = Field(
+        ABSENT,
         description=f"Tasks last changed at this instant or later. {_PLUS}",
         examples=["2026-01-01T00:00:00Z"],
     )

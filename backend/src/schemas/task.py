@@ -21,6 +21,7 @@ from pydantic import (
 from src.models import limits
 from src.models.task import TaskRow
 from src.schemas.fields import (
+    ABSENT,
     Description,
     DueAt,
     DueDate,
@@ -36,9 +37,6 @@ from src.schemas.fields import (
 
 READ_ONLY: Final = ("id", "user_id", "completed_at", "version", "created_at", "updated_at")
 """The fields that the server sets."""
-
-ABSENT: Final[Any] = None
-"""The default of a field that may be left out, but is never null."""
 
 
 def leave_out_defaults(schema: dict[str, Any]) -> None:

@@ -279,17 +279,19 @@ def list_tasks(
     """
     filters = _filters_of(query)
     keys = None if query.cursor is None else _read_cursor(query.cursor, user_id, query)
+    # A page that depends on the present time is always read: no version tells whether it holds.
+    versions = [] if query.depends_on_time else list(seen)
     statement = _list_tasks(
         query.sort_keys,
         frozenset(filters),
         is_first=keys is None,
         include_total=query.include_total,
+        is_conditional=bool(versions),
     )
     parameters = {
         "the_user": user_id,
         "limit": query.limit,
-        # A page that depends on the present time is always read: no version tells whether it holds.
-        "versions": [] if query.depends_on_time else list(seen),
+        "versions": versions,
         **time_parameters(now, query.tz),
         **{key.partition("=")[0]: value for key, value in filters.items()},
         **{f"q_{form}": text for form, text in enumerate(_forms_of(query.q) if query.q else ())},
@@ -321,17 +323,18 @@ def _list_tasks(
     *,
     is_first: bool,
     include_total: bool,
+    is_conditional: bool,
 ) -> Select[Any]:
     """Read a page, from the start or after the row of a cursor.
 
     Each row has the list's version, the total if asked for, and a task; an empty page is one row
-    without a task. For a client that has `seen` this version, no task is read: that condition is
-    known before the scan starts.
+    without a task. If it `is_conditional`, a client that has seen this version gets no task: none
+    is read, because that condition is known before the scan starts.
     """
     columns = sort_columns(sort)
     matching = [
         tasks.c.user_id == USER,
-        IS_UNSEEN,
+        *([IS_UNSEEN] if is_conditional else []),
         *(_FILTERS[key] for key in sorted(filters)),
     ]
     of_page = [] if is_first else [_follows(columns)]

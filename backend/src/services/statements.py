@@ -81,6 +81,9 @@ IS_UNSEEN: Final = list_version != all_(SEEN)
 _FINGERPRINT: Final = cast(bindparam("the_fingerprint", type_=LargeBinary()), LargeBinary())
 
 
+_WIDTH: Final = len(TaskRow._fields)
+
+
 def columns_of(task: FromClause) -> list[ColumnElement[Any]]:
     """Select the columns of a `TaskRow`, to be returned.
 
@@ -96,7 +99,7 @@ def columns_of(task: FromClause) -> list[ColumnElement[Any]]:
 
 def task_of(row: Row[Any]) -> TaskRow:
     """Return the task of a row whose first columns are those of `columns_of`."""
-    return TaskRow._make(row[: len(TaskRow._fields)])
+    return TaskRow._make(row[:_WIDTH])
 
 
 def tombstone_of(row: Row[Any]) -> Tombstone:

@@ -1,6 +1,7 @@
 """The two halves of a list agree: the parameters of its query, and the parts of its statement."""
 
 import re
+from datetime import UTC, datetime
 from typing import Final, get_args
 
 import pytest
@@ -12,13 +13,12 @@ from src.services import listing
 NO_FILTERS: Final = {"limit", "cursor", "include_total", "sort", "tz"}
 FIELDS: Final = TaskListQuery.model_fields
 
-_LITERAL, _ = get_args(FIELDS["due"].annotation)
 # Values that differ in the condition they need: one is enough, where nothing else is said here.
 VALUES: Final[dict[str, list[str]]] = {
     **{name: [str(field.examples[0]).lower()] for name, field in FIELDS.items() if field.examples},
     # Without accents; with one, composed; and as a sign that both forms replace by another one.
     "q": ["milk", "caf\u00e9", "\u212b"],
-    "due": list(get_args(_LITERAL)),
+    "due": list(get_args(FIELDS["due"].annotation)),
     "due_before": ["2026-03-01", "2026-03-01T09:30:00Z"],
     "due_after": ["2026-03-01", "2026-03-01T09:30:00Z"],
 }
@@ -73,7 +73,11 @@ class TestSorts:
         """The embedded PostgreSQL has no other order of text: no test of results would notice."""
         pages = [
             listing._list_tasks(
-                sort_keys("title,-due"), frozenset(), is_first=is_first, include_total=False
+                sort_keys("title,-due"),
+                frozenset(),
+                is_first=is_first,
+                include_total=False,
+                is_conditional=False,
             )
             for is_first in (True, False)
         ]
@@ -87,6 +91,19 @@ class TestSorts:
 
 
 class TestStatements:
+    @pytest.mark.requirement("FR-021")
+    @pytest.mark.parametrize(
+        ("seen", "is_compared"), [(frozenset(), False), (frozenset({7}), True)]
+    )
+    def test_compare_the_version_only_if_the_client_has_one(
+        self, seen: frozenset[int], *, is_compared: bool
+    ) -> None:
+        statement, _ = listing.list_tasks(
+            "alice", TaskListQuery(), now=datetime.now(UTC), seen=seen
+        )
+
+        assert ("!= ALL" in str(statement)) is is_compared
+
     @pytest.mark.requirement("FR-064")
     def test_are_kept_in_a_bounded_number(self) -> None:
         kept = listing._list_tasks.cache_parameters()["maxsize"]

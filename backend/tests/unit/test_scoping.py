@@ -1,6 +1,7 @@
 """The check of the statements: what it must notice, and what it must let pass."""
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Final
 
 import pytest
@@ -212,6 +213,11 @@ def _lists() -> Iterator[ClauseElement]:
 def _pages(sort: str, filters: frozenset[str]) -> Iterator[ClauseElement]:
     """Give the first page, and those after a row."""
     keys = sort_keys(sort)
-    for is_first in (True, False):
-        for include_total in (False, True):
-            yield listing._list_tasks(keys, filters, is_first=is_first, include_total=include_total)
+    for is_first, include_total, is_conditional in product((True, False), repeat=3):
+        yield listing._list_tasks(
+            keys,
+            filters,
+            is_first=is_first,
+            include_total=include_total,
+            is_conditional=is_conditional,
+        )
