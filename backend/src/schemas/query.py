@@ -227,6 +227,8 @@ class TaskListQuery(TaskSummaryQuery):
         " user arranged. Ties are broken by the id.",
         examples=["due,-priority"],
     )
+    # The type of a filter is no union with None: FastAPI takes unions apart for each request, which
+    # was a fifth of the time that it took to read the query.
     is_completed: Flag = Field(
         ABSENT,
         description="`true`: only completed tasks. `false`: only open ones.",
