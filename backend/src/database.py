@@ -102,8 +102,10 @@ _FLUSHED: Final = "flushed"
 """The key in `session.info` that a flush sets when it leaves autocommit: whether statements before
 it have written, and so are committed."""
 
-# What is not SQL in a statement: texts, quoted names, comments.
-_NOT_SQL: Final = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|--[^\n]*|/\*.*?\*/", re.DOTALL)
+# What is not SQL in a statement: texts, quoted names, parameters, comments.
+_NOT_SQL: Final = re.compile(
+    r"'(?:[^']|'')*'|(?<!\w)\$(\w*)\$.*?\$\1\$|\"[^\"]*\"|%\([^)]*\)s|--[^\n]*|/\*.*?\*/", re.DOTALL
+)
 _READS: Final = re.compile(r"[\s(]*(?:SELECT|SHOW|TABLE|VALUES|WITH)\b", re.IGNORECASE)
 _WRITES: Final = re.compile(r"\b(?:INSERT|UPDATE|DELETE|MERGE|INTO)\b", re.IGNORECASE)
 _LOCKS: Final = re.compile(

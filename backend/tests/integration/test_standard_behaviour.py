@@ -595,6 +595,8 @@ class TestASession:
             "/* of */ SELECT 1 -- one: INSERT",
             "(SELECT 1) UNION (SELECT 2)",
             "WITH one AS (SELECT 'UPDATE' AS \"DELETE\") SELECT * FROM one",
+            "WITH one AS (SELECT CAST(:update AS text)) SELECT * FROM one",
+            "SELECT $$INSERT$$, $of$ DELETE, $$ UPDATE $of$",
             "SHOW timezone",
             "VALUES (1)",
         ],
@@ -602,7 +604,7 @@ class TestASession:
     async def test_rolls_back_quietly_after_any_statement_that_reads(
         self, session: AsyncSession, statement: str
     ) -> None:
-        await session.exec(text(statement))  # type: ignore[call-overload]  # SQLModel's types know only its `select`
+        await session.exec(text(statement), params={"update": "DELETE"})  # type: ignore[call-overload]  # SQLModel's types know only its `select`
         await session.rollback()
 
     @pytest.mark.requirement("FR-067")
