@@ -634,7 +634,10 @@ def _run_limited(name: str, cursor: DBAPICursor, statement: str, *more: Any) -> 
 
 
 class _Kind(NamedTuple):
-    """What a statement does, as far as its text tells: a function that it calls may write, too."""
+    """What a statement does, as far as its text tells: a function that it calls may write, too.
+
+    It `locks` if locks are all that it leaves behind.
+    """
 
     writes: bool
     locks: bool
@@ -642,9 +645,10 @@ class _Kind(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def _kind_of(statement: str) -> _Kind:
-    sql = _NOT_SQL.sub(" ", statement)
+    sql, locks = _LOCKS.subn(" ", _NOT_SQL.sub(" ", statement))
     writes = _READS.match(sql) is None or _WRITES.search(sql) is not None
-    return _Kind(writes, _LOCKS.search(sql) is not None)
+    # One that writes as well needs its locks no longer than it runs.
+    return _Kind(writes, locks > 0 and not writes)
 
 
 def _driver_connection(connection: Connection) -> _Connection:

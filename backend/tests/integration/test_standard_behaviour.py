@@ -20,16 +20,19 @@ from fastapi import (
     Header,
     HTTPException,
     Query,
+    Request,
     Security,
     WebSocket,
 )
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import PlainTextResponse
 from fastapi.security import APIKeyQuery
 from pydantic import BaseModel, Field, field_validator
 from sqlalchemy import event, literal_column, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import Field as SQLField
-from sqlmodel import SQLModel, col, func, select
+from sqlmodel import SQLModel, col, func, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from src.api.deps import SessionDep, UserId, get_session
@@ -260,6 +263,7 @@ class TestTheApp:
             (HTTPException(418), "im_a_teapot", "I'm a Teapot"),
             (HTTPException(429, "Slow down", {"Retry-After": "7"}), "too_many_requests", None),
             (HTTPException(400, {"field": "colour"}), "bad_request", '{"field":"colour"}'),
+            (HTTPException(400, {1: "red"}), "bad_request", '{"1":"red"}'),
             (HTTPException(500, "Broken"), "internal_server_error", "Broken"),
         ],
         ids=lambda value: str(value.status_code) if isinstance(value, HTTPException) else "",
@@ -331,6 +335,26 @@ class TestTheApp:
             {"pointer": "/colour", "code": "required", "detail": "is required"},
             {"pointer": "/layers", "code": "invalid", "detail": "must be even"},
         ]
+
+    @pytest.mark.requirement("FR-065")
+    async def test_lets_a_handler_read_the_errors_of_a_strict_route(
+        self, opened: tuple[FastAPI, httpx.AsyncClient]
+    ) -> None:
+        app, _ = opened  # whose client takes problem documents only
+
+        @app.exception_handler(RequestValidationError)
+        async def in_lines(_: Request, error: RequestValidationError) -> PlainTextResponse:
+            (found,) = error.errors()
+            return PlainTextResponse(f"{found['loc']}: {found['msg']}, {found['input']}", 400)
+
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url=BASE_URL) as client:
+            refused = await client.get("/api/v1/alice/tasks?colour=red")
+
+        assert (refused.status_code, refused.text) == (
+            400,
+            "('query', 'colour'): unknown parameter, None",
+        )
 
     @pytest.mark.requirement("FR-065")
     async def test_takes_plain_query_parameters_in_a_strict_route(
@@ -639,6 +663,18 @@ class TestASession:
         await session.rollback()
 
         assert await versions_of(database, user) == []
+
+    @pytest.mark.requirement("FR-067")
+    async def test_carries_out_a_write_that_locks_what_it_changes(
+        self, session: AsyncSession, database: Database, user: str
+    ) -> None:
+        """As a queue takes its next entry: in one statement, which needs no transaction."""
+        mine = select(TaskList.user_id).where(TaskList.user_id == user)
+        free = mine.with_for_update(skip_locked=True).scalar_subquery()
+        await session.exec(TaskList.__table__.insert().values(user_id=user, version=1))  # type: ignore[attr-defined]  # SQLModel hides it
+        await session.exec(update(TaskList).where(col(TaskList.user_id) == free).values(version=2))
+
+        assert await versions_of(database, user) == [2]
 
     @pytest.mark.requirement("FR-067")
     async def test_refuses_what_only_a_transaction_can_give(
