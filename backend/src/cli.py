@@ -164,7 +164,7 @@ async def restart_lists(settings: Settings) -> int:
         await revisions.check(session)  # a backup may be empty, or of an earlier release
         async with transaction(session):
             # One statement for all users may take longer than any request should.
-            await session.exec(select(func.set_config("statement_timeout", "0", True)))  # noqa: FBT003 — is_local
+            await session.exec(select(func.set_config("statement_timeout", "0", True)))  # noqa: FBT003 — SQL's is_local
             without_time_limit = RESTART_LISTS.execution_options(timeout=_RESTART_TIMEOUT)
             restarted = await session.exec(without_time_limit)
     return int(restarted.rowcount)

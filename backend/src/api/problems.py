@@ -297,7 +297,7 @@ async def _on_http_exception(request: Request, error: StarletteHTTPException) ->
     title = responses.get(error.status_code, f"Status {error.status_code}")
     detail: Any = error.detail  # FastAPI allows any JSON
     if not isinstance(detail, str):
-        detail = orjson.dumps(detail).decode()
+        detail = orjson.dumps(detail, option=orjson.OPT_NON_STR_KEYS).decode()
     code = title.lower().replace(" ", "_").replace("-", "_").replace("'", "")
     return _response(
         problem_document(error.status_code, code, title, detail, REQUEST_ID.get()), headers

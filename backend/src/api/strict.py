@@ -30,6 +30,7 @@ from starlette.requests import ClientDisconnect
 
 from src.api.problems import Kind, RefusedRequest
 from src.api.suggestions import fields_at, suggest
+from src.api.violations import violation
 from src.models.limits import BODY_MAX_BYTES, JSON_MAX_DEPTH
 from src.schemas.query import COMMA_SEPARATED
 
@@ -39,7 +40,7 @@ _PROTECTIONS: Final = ("If-Match", "If-None-Match", "If-Unmodified-Since", "Idem
 _SINGULAR: Final = ("Idempotency-Key",)  # the others are lists: their lines count as one
 _CHARSETS: Final = {"utf-8", "utf8"}
 _NULL: Final = object()
-"""Instead of null: it fails the validation of every type of body."""
+"""Instead of null: it fails the validation of every type of body, except for `Any`."""
 _TOO_DEEP: Final = f"The body is nested more than {JSON_MAX_DEPTH} levels deep."
 _ENCODED: Final = "Send the body uncompressed, without the header Content-Encoding."
 
@@ -67,7 +68,13 @@ class StrictRoute(APIRoute):
                 violations.append({"type": "unexpected body", "loc": ("body",)})
             if violations:
                 suggest(violations, lambda _: parameters)
-                raise RequestValidationError(violations)
+                # As FastAPI's own, for handlers that read them.
+                raise RequestValidationError(
+                    [
+                        {**found, "msg": violation(found)["detail"], "input": None}
+                        for found in violations
+                    ]
+                )
             try:
                 return await handle(request)
             except RequestValidationError as error:
