@@ -7,7 +7,7 @@ suffer, it suffers in `_Client.message` or `_Server.message`.
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from types import TracebackType
@@ -84,6 +84,8 @@ class Wire:
         """Whether statements of new connections get no answer."""
         self.unanswered = 0
         """Which round trip gets no answer, counted from 1; 0 is none."""
+        self.on_silence: Callable[[], None] = lambda: None
+        """Called when a client waits for an answer that will not come."""
         self.is_pooler = False
         """Whether clients get a process id that is not the server's, as from a pooler."""
         self._target = urlsplit(url)
@@ -260,6 +262,7 @@ class _Client(_End):
             self._count(message)
         is_unanswered = self.wire.is_mute or len(self.wire.flights) == self.wire.unanswered
         if is_unanswered and self.server.is_started:
+            self.wire.on_silence()
             return
         is_statement = message[:1] == BIND or message[1 + _LENGTH :] in _ENDS
         if is_statement and self.server.is_started and self.wire.faults:
@@ -330,6 +333,7 @@ class _Server(_End):
         if self.client.fault is None:
             self.client.send(message)
         elif self.client.fault is Fault.FROZEN:
-            pass
+            if message[:1] == READY_FOR_QUERY:
+                self.client.wire.on_silence()
         elif message[:1] == READY_FOR_QUERY:  # sent when the transaction has been committed
             self.client.cut()

@@ -13,6 +13,7 @@ from tests.http_edge import ORIGIN, PARSERS, Parser
 from tests.listening import listening
 from tests.pooler import pooler
 from tests.processes import serving
+from tests.time_limits import TimeLimits
 
 
 @pytest.fixture(scope="module", params=PARSERS)
@@ -27,6 +28,11 @@ def url(parser: Parser, shared_database_url: str) -> Iterator[str]:
     settings = make_settings(shared_database_url, log_level="critical", cors_origins=(ORIGIN,))
     with listening(create_app(settings), parser) as url:
         yield url
+
+
+@pytest.fixture
+def time_limits(monkeypatch: pytest.MonkeyPatch) -> TimeLimits:
+    return TimeLimits(monkeypatch)
 
 
 class Persistent(httpx.ASGITransport):

@@ -78,9 +78,9 @@ class TestABodyThatNeverEnds:
         [("POST", ""), ("POST", "/batch"), ("PATCH", "/{id}"), ("PATCH", "/{id}/complete")],
     )
     def test_is_408_and_changes_nothing(
-        self, impatient_url: str, user: str, method: str, path: str, rest: bytes
+        self, url: str, impatient_url: str, user: str, method: str, path: str, rest: bytes
     ) -> None:
-        task = httpx.post(impatient_url + tasks_of(user), json={"title": "Buy milk"}).json()
+        task = httpx.post(url + tasks_of(user), json={"title": "Buy milk"}).json()
         request = head_of(method, tasks_of(user) + path.format_map(task)) + rest
 
         (answer,) = exchange(impatient_url, [request], count=1)

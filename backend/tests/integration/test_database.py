@@ -28,6 +28,7 @@ from tests.builders import (
     tasks_of,
 )
 from tests.processes import PATIENCE, serving, until
+from tests.time_limits import TimeLimits
 from tests.wire import Fault, Wire
 
 pytestmark = pytest.mark.anyio
@@ -593,9 +594,9 @@ class TestADatabaseThatHangs:
 
     @pytest.mark.requirement("FR-029", "FR-031")
     async def test_is_reported_by_a_request_that_has_just_connected(
-        self, wire: Wire, user: str, monkeypatch: pytest.MonkeyPatch
+        self, wire: Wire, user: str, time_limits: TimeLimits
     ) -> None:
-        monkeypatch.setattr("src.database.STATEMENT_TIMEOUT", 0.2)
+        time_limits.run_out_on_silence(wire)
         async with serving(wire.url, db_pool_size=1) as (app, client):
             wire.is_mute = True
             assert is_unavailable(await client.get(tasks_of(user)))
@@ -608,10 +609,10 @@ class TestADatabaseThatHangs:
     @pytest.mark.requirement("FR-029", "FR-031")
     @pytest.mark.parametrize("number", range(1, 7))
     async def test_is_given_up_at_whichever_statement_of_the_first_connection(
-        self, wire: Wire, user: str, monkeypatch: pytest.MonkeyPatch, number: int
+        self, wire: Wire, user: str, time_limits: TimeLimits, number: int
     ) -> None:
         """The first is the application's own; the others are SQLAlchemy's, once per process."""
-        monkeypatch.setattr("src.database.STATEMENT_TIMEOUT", 0.2)
+        time_limits.run_out_on_silence(wire)
         async with serving(wire.url, db_pool_size=1) as (app, client):
             wire.unanswered = number
             assert (await client.get(tasks_of(user))).status_code == 200  # on another connection

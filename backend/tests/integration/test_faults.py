@@ -38,6 +38,7 @@ from tests.builders import (
     version_in,
 )
 from tests.processes import PATIENCE, serving
+from tests.time_limits import TimeLimits
 from tests.wire import Fault, Wire
 
 pytestmark = pytest.mark.anyio
@@ -246,11 +247,11 @@ class TestAFault:
     @pytest.mark.requirement("FR-058", "FR-059", "FR-126")
     @each(OPERATIONS)
     async def test_that_is_a_frozen_server_is_not_waited_for(
-        self, stage: Stage, operation: Operation, monkeypatch: pytest.MonkeyPatch
+        self, stage: Stage, operation: Operation, time_limits: TimeLimits
     ) -> None:
         """It has executed the statement, and does not say so."""
         undisturbed, after = await stage.act(operation)
-        monkeypatch.setattr("src.database.STATEMENT_TIMEOUT", 0.3)
+        time_limits.run_out_on_silence(stage.wire)
 
         answer, left = await stage.act(operation, Fault.FROZEN)
 
@@ -338,9 +339,9 @@ class TestAFaultOfABatch:
     @pytest.mark.requirement("FR-059", "FR-126", "SC-010")
     @pytest.mark.parametrize("fault", Fault, ids=lambda fault: fault.name.lower())
     async def test_that_hides_whether_the_transaction_was_committed_is_told(
-        self, stage: Stage, user: str, fault: Fault, monkeypatch: pytest.MonkeyPatch
+        self, stage: Stage, user: str, fault: Fault, time_limits: TimeLimits
     ) -> None:
-        monkeypatch.setattr("src.database.STATEMENT_TIMEOUT", 1)
+        time_limits.run_out_on_silence(stage.wire)
         with changed_before_the_write(stage.database_url, user):
             answer, _ = await self.apply(stage, *[None] * 5, fault, user=user)
 
@@ -351,12 +352,12 @@ class TestAFaultOfABatch:
 
     @pytest.mark.requirement("FR-029", "FR-031")
     async def test_during_the_rollback_is_not_waited_for(
-        self, stage: Stage, user: str, monkeypatch: pytest.MonkeyPatch
+        self, stage: Stage, user: str, time_limits: TimeLimits
     ) -> None:
         task = await create(stage.client, user)
         change = {"op": "update", "id": task["id"], "changes": {"title": "ours"}}
         operations = [{**change, "if_version": task["version"]}]
-        monkeypatch.setattr("src.database.STATEMENT_TIMEOUT", 1)
+        time_limits.run_out_on_silence(stage.wire)
         stage.wire.faults.extend([*[None] * 4, Fault.FROZEN])
         with changed_before_the_write(stage.database_url, user):
             answer = await stage.client.post(
