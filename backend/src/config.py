@@ -160,7 +160,7 @@ def faults_of(error: ValidationError | env_file.EnvFileError) -> list[str]:
 
 
 def misspelled_variables() -> dict[str, str]:
-    """Return the variables of the environment that are almost named like a setting, and that."""
+    """Return each variable that is almost named like a setting, with the name of the setting."""
     names = [name.upper() for name in Settings.model_fields]
     return {
         name: meant

@@ -99,8 +99,8 @@ _READ_ONLY: Final = "25006"
 _AUTOCOMMIT: Final = "autocommit"
 """The key in `session.info` of the connection that a session uses in autocommit."""
 _FLUSHED: Final = "flushed"
-"""The key in `session.info` that a flush sets when it leaves autocommit: whether statements before
-it have written, and so are committed."""
+"""The key in `session.info` that a flush sets when it leaves autocommit. The value tells whether an
+earlier statement has written: what it wrote is committed."""
 
 # What is not SQL in a statement: texts, quoted names, parameters, comments.
 _NOT_SQL: Final = re.compile(
@@ -656,9 +656,10 @@ def _driver_connection(connection: Connection) -> _Connection:
 
 
 def _on_error(context: ExceptionContext) -> None:
-    """Drop a connection that is lost or of no use. SQLAlchemy would drop all others with it.
+    """Close a connection that is lost or read-only. SQLAlchemy would close all others with it.
 
-    One that only reads leads to a server that was the primary, or keeps a setting of that time.
+    A connection becomes read-only when its server does, for example after a failover. A new one
+    can reach the primary.
     """
     context.invalidate_pool_on_disconnect = False
     cause = context.original_exception

@@ -75,7 +75,7 @@ class TextFormatter(SafeFormatter):
 
 
 def _database_errors(error: BaseException | None) -> Iterator[psycopg.Error]:
-    """Return those in an error's chain of causes."""
+    """Return the driver's errors in an error's chain of causes."""
     while error is not None:
         if isinstance(error, psycopg.Error):
             yield error

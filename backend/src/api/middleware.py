@@ -198,7 +198,7 @@ class UnexpectedErrors:
 def _route_of(request: Scope) -> str:
     """Return the template of the route, such as `/health`, once the request has been routed.
 
-    What is no operation of FastAPI's has none: an unknown path, a preflight, a file of /docs.
+    An unknown path, a preflight request and a file of /docs have no route.
     """
     return getattr(request.get("route"), "path_format", UNMATCHED)
 

@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 class Kind(Enum):
     """A kind of problem: its status, title and detail. Its code is its name in lower case.
 
-    A failure of the domain has the kind that is named like its code.
+    A failure of the domain has the kind with the same code.
     """
 
     INVALID_JSON = (400, "Invalid JSON", "Send one JSON object (RFC 8259) in UTF-8.")
@@ -127,7 +127,7 @@ class Kind(Enum):
         415,
         "Unsupported media type",
         "Send exactly one Content-Type header: application/json (or application/merge-patch+json"
-        " for PATCH), with no charset but UTF-8.",
+        " for PATCH). If you add a charset, it must be utf-8.",
     )
     INVALID_REQUEST = (422, "Invalid request", "`errors` lists what to correct.")
     INTERNAL_ERROR = (500, "Internal error", "Quote request_id when you report it.")

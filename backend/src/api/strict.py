@@ -25,7 +25,8 @@ from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyQuery
-from pydantic import BaseModel
+from pydantic import AliasChoices, AliasPath, BaseModel
+from pydantic.fields import FieldInfo
 from starlette.requests import ClientDisconnect
 
 from src.api.problems import Kind, RefusedRequest
@@ -40,7 +41,7 @@ _PROTECTIONS: Final = ("If-Match", "If-None-Match", "If-Unmodified-Since", "Idem
 _SINGULAR: Final = ("Idempotency-Key",)  # the others are lists: their lines count as one
 _CHARSETS: Final = {"utf-8", "utf8"}
 _NULL: Final = object()
-"""Instead of null: it fails the validation of every type of body, except for `Any`."""
+"""Instead of null: it fails the validation of every type of body but `Any`."""
 _TOO_DEEP: Final = f"The body is nested more than {JSON_MAX_DEPTH} levels deep."
 _ENCODED: Final = "Send the body uncompressed, without the header Content-Encoding."
 
@@ -54,13 +55,15 @@ class StrictRoute(APIRoute):
         handle = super().get_route_handler()
         parameters = {name: name for name in _names(self.dependant, "query_params")}
         body = self.body_field.field_info.annotation if self.body_field else None
-        headers = {name.lower() for name in _names(self.dependant, "header_params")}
+        declared = _names(self.dependant, "header_params")
+        headers = {name.lower().replace("_", "-") for name in declared}  # as FastAPI converts them
         is_read = self.methods == {"GET"}
         unsupported = [name for name in _PROTECTIONS if not is_read and name.lower() not in headers]
 
         async def handle_strictly(request: Request) -> Response:
             request = StrictRequest(request.scope, request.receive)
             request.body_max_bytes = self.body_max_bytes
+            request.takes_any = body is Any
             violations = _header_violations(request, unsupported)
             if request.scope["query_string"]:
                 violations += _query_violations(request, parameters)
@@ -88,6 +91,8 @@ class StrictRequest(Request):
     """A request whose body is read strictly."""
 
     body_max_bytes = BODY_MAX_BYTES
+    takes_any = False
+    """Whether every JSON value is a valid body."""
 
     async def body(self) -> bytes:
         """Read the body. Refuse it if it is too large or has no JSON content type."""
@@ -108,7 +113,7 @@ class StrictRequest(Request):
         """Parse the body."""
         parsed = parse_json(await self.body())
         # FastAPI takes null for a missing body, which would toggle a task.
-        return _NULL if parsed is None else parsed
+        return _NULL if parsed is None and not self.takes_any else parsed
 
     def _require_plain_json(self) -> None:
         """Refuse a body that the headers announce as something else, and name the header."""
@@ -221,16 +226,24 @@ def _names(dependant: Dependant, kind: Literal["query_params", "header_params"])
     for parameter in getattr(dependant, kind):
         annotation = parameter.field_info.annotation
         models = [annotation, *get_args(annotation)]  # the latter of `Model | None`
-        fields = [
-            field.alias or name
+        fields = {
+            key
             for model in models
             if isinstance(model, type) and issubclass(model, BaseModel)
             for name, field in model.model_fields.items()
-        ]
-        names.update(fields or [parameter.alias])
+            for key in _keys(field, name)
+        }
+        names.update(fields or _keys(parameter.field_info, parameter.alias))
     if kind == "query_params" and isinstance(dependant.call, APIKeyQuery):
         names.add(dependant.call.model.name)
     return names
+
+
+def _keys(field: FieldInfo, name: str) -> set[str]:
+    """Return the names under which a field is read."""
+    alias = field.validation_alias or field.alias or name
+    choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
+    return {str(choice.path[0]) if isinstance(choice, AliasPath) else choice for choice in choices}
 
 
 def _query_violations(request: Request, known: Container[str]) -> list[dict[str, Any]]:

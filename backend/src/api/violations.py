@@ -37,10 +37,10 @@ VIOLATIONS: Final = {
         "is set by the server; leave it out, or, to create a task with your own id, use PUT with"
         " If-None-Match: *",
     ),
-    "read-only id in a batch": ("read_only", "belongs next to `task`, not in it"),
+    "read-only id in a batch": ("read_only", "must be next to `task`, not inside it"),
     "repeated": ("repeated", "must not be repeated"),
     "repeated list": ("repeated", "must not be repeated; separate the values with commas"),
-    "unexpected body": ("unknown", "must be empty: this operation has no body"),
+    "unexpected body": ("unknown", "must be empty: this operation takes no body"),
     "not utf-8": ("invalid_encoding", "must be percent-encoded UTF-8"),
     "string_type": ("wrong_type", "must be a string"),
     "string_unicode": ("lone_surrogate", "must not contain an unpaired surrogate"),

@@ -177,16 +177,16 @@ class TaskCompletion(RequestBody):
 
 
 class Neighbour(RequestBody):
-    """A place next to another task, or at an end."""
+    """The place of a task: next to another one, or at an end of the list."""
 
     after: Id | None = Field(
         ABSENT,
-        description="The id of the task to move it after, or null to move it to the top.",
+        description="The task that comes directly before this one. Null: move it to the top.",
         examples=["01981f6e-3c00-7a3b-8a00-000000000002"],
     )
     before: Id | None = Field(
         ABSENT,
-        description="The id of the task to move it before, or null to move it to the end.",
+        description="The task that comes directly after this one. Null: move it to the end.",
         examples=["01981f6e-3c00-7a3b-8a00-000000000003"],
     )
 

@@ -33,26 +33,28 @@ from src.services.statements import (
 _MAX_VERSION: Final = 2**63 - 1
 _SINCE: Final = bindparam("since", type_=BIGINT)
 TOKENS: Final = "changes"
-"""What tokens are bound to, as cursors are to their list. The identity of a list is JSON."""
+"""Stands in tokens where a cursor has its list, so that neither is valid as the other."""
 
 
 class Token(NamedTuple):
-    """The first version of the list, and the version up to which the client has seen it."""
+    """The list's first version, which tells it from other lists, and the client's version."""
 
     first_version: int
     version: int
 
 
 START: Final = Token(0, -1)
-"""Where a client without a token starts. It has nothing, so it needs no deletions."""
+"""Where a client without a token starts. It has no tasks yet, so it needs no deletions."""
 
 _EMPTY: Final = Token(0, 0)
 """The token of a list that had no change yet. Every list continues it."""
 
 
 class Changes(NamedTuple):
-    """The next changes, in the order of their versions; `version` is that of the client's copy
-    after it has applied them: if there are no more, that of the whole list.
+    """The next changes, in the order of their versions.
+
+    `version` is what the client's copy has after these changes: with the last of them, the version
+    of the list.
     """
 
     version: int

@@ -166,9 +166,9 @@ _FILTERS: Final[dict[str, ColumnElement[bool]]] = {
     "created_after": tasks.c.created_at >= bindparam("created_after"),
     "updated_after": tasks.c.updated_at >= bindparam("updated_after"),
 }
-"""The condition of each filter, by the name of its field; where the condition depends on the value
-(`due`), its type (a day or an instant) or its number of forms (`q`), by the name and that.
-A parameter is named like its field."""
+"""The condition of each filter, by the name of its field. If it depends on the value, the key is
+`name=value` for `due`, `name=type` for a day or an instant, and `name=number of forms` for `q`.
+Parameters are named like their fields."""
 _FILTER_FIELDS: Final = tuple(dict.fromkeys(key.partition("=")[0] for key in _FILTERS))
 
 

@@ -283,9 +283,10 @@ def _next_to(anchor: CTE | None, *, is_after: bool) -> LateralFromClause:
 def move_task(side: str, *, has_neighbour: bool) -> Select[Any]:
     """Move the task directly after or before the neighbour, or to that end.
 
-    Returns the task as it is now, and whether it `is_moved`. It is not if it is not `is_current`,
-    if the neighbour is not `is_found`, or if it `is_there`. Otherwise there was no room, or the
-    list has changed in the meantime.
+    Returns the task as it is now, with four flags. `is_moved`: it has been moved. `is_current`: it
+    has one of the versions that the client named. `is_found`: the neighbour exists. `is_there`: it
+    was at this place already. If only `is_moved` and `is_there` are false, there was no room at the
+    place, or the list has changed in the meantime.
     """
     is_after = side == "after"
     task = select(tasks, IS_CURRENT.label("is_current")).where(*IS_TASK).cte("task")

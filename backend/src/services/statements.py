@@ -70,13 +70,13 @@ USER: Final = bindparam("the_user", type_=USER_ID)
 TASK: Final = bindparam("the_task", type_=Uuid())
 LIMIT: Final = bindparam("limit", type_=Integer())
 SEEN: Final = bindparam("versions", type_=ARRAY(BIGINT))
-"""The versions that the client has seen."""
+"""The versions that the client names, in `If-Match` or `If-None-Match`."""
 list_version: Final = func.coalesce(
     select(task_lists.c.version).where(task_lists.c.user_id == USER).scalar_subquery(), 0
 )
 """The version of the user's latest change; 0 if there was none."""
 IS_UNSEEN: Final = list_version != all_(SEEN)
-"""Match nothing if the list is at a version that the client has seen."""
+"""Match nothing if the list has one of these versions."""
 # PostgreSQL takes an untyped parameter for text.
 _FINGERPRINT: Final = cast(bindparam("the_fingerprint", type_=LargeBinary()), LargeBinary())
 
@@ -108,7 +108,7 @@ def tombstone_of(row: Row[Any]) -> Tombstone:
 
 
 def columns_like_task(row: FromClause) -> list[ColumnElement[Any]]:
-    """Select the columns of a `TaskRow`, for `with_list`; null for those that the row lacks."""
+    """Select the columns of a `TaskRow`. A column that the row lacks is null."""
     return [
         row.c[name] if name in row.c else cast(null(), tasks.c[name].type).label(name)
         for name in TaskRow._fields
@@ -191,7 +191,7 @@ def put_rows(table: Table, rows: FromClause, source: FromClause) -> Insert:
 
 IS_TASK: Final = (tasks.c.user_id == USER, tasks.c.id == TASK)
 IS_CURRENT: Final = or_(SEEN.is_(None), tasks.c.version == any_(SEEN))
-"""Match a task at one of the given versions; if there are none given, at any."""
+"""Match a task that has one of these versions. Null stands for any version."""
 _IS_TOMBSTONE: Final = (task_tombstones.c.user_id == USER, task_tombstones.c.id == TASK)
 
 

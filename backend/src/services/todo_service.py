@@ -175,8 +175,8 @@ async def replace_task(
 ) -> SavedTask:
     """Set every writable field. If it `must_be_new`, create the task under this id instead.
 
-    A deleted task can be created again, and then counts as never deleted. If the caller requires
-    both, that the task is new and that it exists, the error tells which of the two is not so.
+    A deleted task can be created again, and then counts as never deleted. With both `must_be_new`
+    and `must_exist`, the error tells which of them is not met.
 
     Raises:
         TaskNotFound: the user has no such task.

@@ -423,7 +423,7 @@ class TestABatchThatBreaksARule:
                 [creation(), {"op": "create", "task": {"title": "", "id": "x", "colour": 1}}],
                 [
                     ("/operations/1/task/title", "too_short", "must not be empty"),
-                    ("/operations/1/task/id", "read_only", "belongs next to `task`, not in it"),
+                    ("/operations/1/task/id", "read_only", "must be next to `task`, not inside it"),
                     ("/operations/1/task/colour", "unknown", "unknown field"),
                 ],
             ),

@@ -247,7 +247,7 @@ class TestEveryKind:
             415,
             "Unsupported media type",
             "Send exactly one Content-Type header: application/json (or"
-            " application/merge-patch+json for PATCH), with no charset but UTF-8.",
+            " application/merge-patch+json for PATCH). If you add a charset, it must be utf-8.",
         ),
         "invalid_request": (422, "Invalid request", "`errors` lists what to correct."),
         "internal_error": (500, "Internal error", "Quote request_id when you report it."),
@@ -762,7 +762,7 @@ class TestBodies:
         fault = {
             "pointer": "",
             "code": "unknown",
-            "detail": "must be empty: this operation has no body",
+            "detail": "must be empty: this operation takes no body",
         }
         assert answer.json()["errors"] == [fault]
         assert (await client.get(path_of(task))).json() == task
