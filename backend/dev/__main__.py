@@ -119,7 +119,7 @@ def _settings_of(server: LocalPostgres) -> Settings:
 
 @contextmanager
 def _embedded(*, instead: str, needs_data: bool = False) -> Iterator[LocalPostgres]:
-    """Run the embedded PostgreSQL for a command. For a database of the user's own, name another."""
+    """Run the embedded PostgreSQL for a command. With DATABASE_URL set, say what to use instead."""
     ours = DevSettings()
     if ours.database_url:
         give_up(
@@ -164,7 +164,7 @@ def _serve_embedded(directory: Path) -> None:
 
 @contextmanager
 def _ending_with(server: LocalPostgres) -> Iterator[None]:
-    """Stop as if SIGTERM had come when the database ends, which nobody would start again.
+    """If the database ends, stop as on SIGTERM, since nobody would start it again.
 
     Raises:
         LocalPostgresError: the database has ended.

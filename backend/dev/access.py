@@ -18,8 +18,8 @@ _RULES: Final = """\
 host all all 127.0.0.1/32 scram-sha-256
 """
 
-# The first version of this launcher let everybody in as the superuser, who owns what the migrations
-# have created there. Here it gets its new owner, and the owner the time limits of the old one.
+# The first version of this launcher let everybody in as the superuser, who owns the tables there.
+# Here `task_api` becomes their owner, and gets the time limits that the superuser had.
 _SET_UP: Final = """\
 DO $$ BEGIN
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'task_api') THEN
@@ -73,7 +73,7 @@ def set_up(programs: Programs, data: Path) -> Passwords:
     programs.write(data / "pg_hba.conf", _RULES)
     file = data / "passwords"
     if file.exists():
-        # The directory belongs to another user if we are root, who must not be led elsewhere.
+        # If we are root, another user owns the directory, and could make the file a link.
         with open(file, opener=_open_no_link) as opened:
             return Passwords(*opened.read().split())
     passwords = Passwords(secrets.token_hex(32), secrets.token_hex(32))

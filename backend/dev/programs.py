@@ -111,7 +111,7 @@ class Programs:
     def failure(self, what: str) -> LocalPostgresError:
         """Return an error with a reason from the log: the first panic, or else the last error.
 
-        What PostgreSQL adds in detail to the error is often what to do.
+        The DETAIL of an error is part of it: it often says what to do.
         """
         log = self.directory / "postgres.log"
         output = log.read_text(errors="replace").strip()

@@ -217,10 +217,7 @@ def serve(settings: Settings, sockets: list[socket], database: str) -> None:
 
 
 async def log_failed_checks(settings: Settings) -> None:
-    """Log which checks fail: the server starts without its database, and would not show it.
-
-    A misspelled setting would not show either.
-    """
+    """Log failed checks and misspelled settings: the server starts in spite of them."""
     for finding in checks.check_environment():
         log.warning("%s: %s", finding.subject, finding.text)
     async for finding in checks.check(settings):
@@ -357,7 +354,7 @@ def errors_in_one_line() -> Iterator[None]:
 
 
 def stop_on_signals() -> None:
-    """Let SIGTERM, and SIGHUP of a closed terminal, end every `with` block on the way out."""
+    """Exit on SIGTERM, and on SIGHUP of a closed terminal, by way of every `with` block."""
     signal.signal(signal.SIGTERM, _stop)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under `nohup`
         signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))

@@ -56,7 +56,7 @@ class EnvironmentSettings(BaseSettings):
 
 
 class Settings(EnvironmentSettings):
-    """What the operator decides. Bad or missing values end the start with one clear line."""
+    """What the operator decides. The program ends with a line for each bad or missing value."""
 
     database_url: SecretStr
     database_url_unpooled: SecretStr | None = None
@@ -144,7 +144,7 @@ class Settings(EnvironmentSettings):
 
 
 def faults_of(error: ValidationError | env_file.EnvFileError) -> list[str]:
-    """Say what is wrong with the settings, in a line for each fault. No line quotes a value."""
+    """Say what is wrong with the settings, in a line for each fault. No line quotes a secret."""
     if isinstance(error, env_file.EnvFileError):
         return str(error).splitlines()
     faults = []

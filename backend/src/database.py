@@ -69,19 +69,20 @@ TIME_LIMITS: Final = {
 
 _PREPARE_THRESHOLD: Final = 5  # psycopg's default: prepare a statement when it runs the sixth time
 
+_CHANGED_RESULT: Final = "0A000"
+_READ_ONLY: Final = "25006"
 _NOT_EXECUTED: Final = frozenset(
     {
         "57P01",  # admin_shutdown
         "57P05",  # idle_session_timeout
         "40001",  # serialization_failure
         "40P01",  # deadlock_detected
-        "0A000",  # feature_not_supported: a migration has changed what a prepared one returns
-        "25006",  # read_only_sql_transaction: another connection may lead to the new primary
+        _CHANGED_RESULT,  # feature_not_supported: a migration changed what a prepared one returns
+        _READ_ONLY,  # read_only_sql_transaction: another connection may lead to the new primary
     }
 )
-_UNKNOWN: Final = (
-    "40003"  # statement_completion_unknown: from databases that consist of several servers
-)
+# statement_completion_unknown: from databases that consist of several servers
+_UNKNOWN: Final = "40003"
 MISSING_HINT: Final = "run `migrate`, or grant the role its privileges"
 """What to do if tables or columns are missing, or hidden from the role."""
 GRANT_HINT: Final = "grant the role its privileges"
@@ -94,8 +95,6 @@ _HINTS: Final = {
 }
 
 _CONNECTION_EXCEPTION: Final = "08"  # SQLSTATE class: how poolers report that they lost the server
-_CHANGED_RESULT: Final = "0A000"
-_READ_ONLY: Final = "25006"
 _AUTOCOMMIT: Final = "autocommit"
 """The key in `session.info` of the connection that a session uses in autocommit."""
 _FLUSHED: Final = "flushed"

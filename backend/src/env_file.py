@@ -36,7 +36,7 @@ def check(file: Path, names: Collection[str]) -> None:
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:  # UTF-16 is full of them
-        raise EnvFileError(f"{file}: is not UTF-8 text: save it as UTF-8") from None
+        raise EnvFileError(f"{file}: is not UTF-8 text: save it as UTF-8")
     faults = [
         f"{file}: line {_line_of(binding)}: {fault}"
         for binding in parse_stream(StringIO(text))

@@ -19,7 +19,7 @@ class TaskNotFound(TaskError):
 
 
 class TaskDeleted(TaskError):
-    """The task that this idempotency key created was deleted. It is not created again."""
+    """A task with this idempotency key, or id in a batch, was deleted. It is not created again."""
 
     code = "task_deleted"
 
@@ -103,6 +103,6 @@ class DatabaseUnavailable(Exception):
 
 
 class OutcomeUnknown(DatabaseUnavailable):
-    """The connection was lost before the result of a write arrived: it may have been made."""
+    """It is unknown whether a write was made, usually because the connection was lost."""
 
     code = "outcome_unknown"

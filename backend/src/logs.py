@@ -29,7 +29,7 @@ class RequestIdFilter(logging.Filter):
 
 
 class RepetitionFilter(logging.Filter):
-    """Lets each message pass every ten seconds: an outage is logged, but not for each request."""
+    """Lets a message pass once in ten seconds: an outage is logged, but not for each request."""
 
     PAUSE: ClassVar = 10  # s
 

@@ -58,8 +58,8 @@ def limit_unread_time(listener: socket.socket) -> None:
 def on_stop_signal(callback: Callable[[], None]) -> Iterator[None]:
     """Call back as soon as a signal tells the process to stop.
 
-    The server tells the application only when the last request has been answered, which may be
-    because of what the application does. Its own handlers stay in place: this one comes first.
+    uvicorn tells the application only after the last request has been answered, and a request may
+    last until the callback ends it. uvicorn's own handlers stay: they are called after this one.
     """
     loop = get_running_loop()
     is_main = threading.current_thread() is threading.main_thread()  # only it may set handlers

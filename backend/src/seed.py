@@ -51,7 +51,7 @@ def tasks_for(today: date, count: int) -> list[TaskCreate]:
 
 
 async def seed(session: AsyncSession, user_id: str, count: int) -> AsyncIterator[int]:
-    """Create the tasks, in batches; yield the number of each batch when it is done."""
+    """Create the tasks, in batches; after each batch, yield how many it created."""
     tasks = tasks_for(datetime.now(UTC).date(), count)
     for first in range(0, count, BATCH_MAX_OPERATIONS):
         operations = [

@@ -52,7 +52,7 @@ class BodyDeadlines:
 class Bodies:
     """Ends each request whose body does not end, and reads on after an early answer.
 
-    - A body that has not arrived at its deadline is 408.
+    - A body that has not arrived by its deadline gets 408.
     - An answer that is given before the body has been read, such as a 413, closes the connection.
       The rest of the body is read for a moment: if the server closed the connection at once, the
       client would be told of a reset and not get the answer (RFC 9112, section 9.6).

@@ -52,8 +52,8 @@ UserId = Annotated[
         examples=["alice"],
     ),
 ]
-"""The one place where a route gets its user. Authentication will change this, and nothing else.
-`get_session` reads the same part of the path, to count a session as that user's."""
+"""Where a route gets its user. Authentication will change only this and `get_session`, which reads
+the same part of the path to count a session as that user's."""
 
 TaskId = Annotated[
     UUID,

@@ -108,7 +108,7 @@ IfNoneMatchAny = Annotated[
     WithJsonSchema({"type": "string", "enum": ["*"], "examples": ["*"]}),
     Header(
         alias="If-None-Match",
-        description="`*` creates the task. If it already exists, nothing is written and you get"
+        description="`*`: create the task. If it already exists, nothing is written and you get"
         " 412 with the task as it is now.",
     ),
 ]

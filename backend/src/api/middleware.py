@@ -1,6 +1,6 @@
 """What surrounds every request, as plain ASGI: its id and log line, what browsers may do with the
-answer, the rules of HTTP, CORS, and the answer to an unexpected error. From the outside in, as
-`src.main` adds them.
+answer, the rules of HTTP, CORS, and the answer to an unexpected error: from the outside in.
+`src.main` adds them in the opposite order.
 """
 
 import asyncio
@@ -206,7 +206,7 @@ def _route_of(request: Scope) -> str:
 def _request_id(headers: list[tuple[bytes, bytes]]) -> str:
     for name, value in headers:
         if name == b"x-request-id" and _SANE_REQUEST_ID.fullmatch(value):
-            return str(value.decode())
+            return value.decode()
     return str(UUID(int=getrandbits(128), version=4))
 
 

@@ -88,7 +88,10 @@ TASK_WRITTEN: Final[Responses] = {
 }
 TASK_PUT: Final = TASK_WRITTEN | {201: _CREATED}
 TASKS_LISTED: Final = _read("A page of the list.", _LIST_ETAG, **_LINK)
-CHANGES_LISTED: Final = _read("The next changes.", _LIST_ETAG)
+_COPY_ETAG: Final = {
+    "ETag": {**_STRING, "description": "Weak: the version of your copy after these changes."}
+}
+CHANGES_LISTED: Final = _read("The next changes.", _COPY_ETAG)
 SUMMARY_READ: Final = _read("The counts.", _LIST_ETAG)
 BATCH_APPLIED: Final[Responses] = {
     200: {"description": "All operations were carried out.", "headers": _CACHING}

@@ -1,7 +1,7 @@
 """Problem documents (RFC 9457): every kind, and how each failure becomes one.
 
-A problem says what is at fault and what to do. It never holds the input or an internal. To add one,
-add a row to `Kind`, or to `RULES`.
+A problem says what is at fault and what to do. It quotes no value that was sent, and nothing
+internal. To add one, add a row to `Kind`, or to `RULES`.
 """
 
 import logging
@@ -276,7 +276,7 @@ async def _on_invalid_request(_: Request, error: RequestValidationError) -> Resp
 
 
 async def _on_http_exception(request: Request, error: StarletteHTTPException) -> Response:
-    """Pass on any status and headers."""
+    """Answer with a problem that keeps the status and the headers."""
     headers = dict(error.headers or {})
     if isinstance(error, RefusedRequest):
         return problem(error.kind, detail=error.detail, headers=headers)

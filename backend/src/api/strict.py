@@ -1,9 +1,9 @@
 """The strict route: refuses what FastAPI would ignore or guess, before values are validated.
 
-- A query parameter that is unknown, repeated or not UTF-8 is 422.
-- So is a precondition or an idempotency key that the operation does not support: to ignore it
-  would break a promise.
-- A body where none is read is 422.
+- A query parameter that is unknown, repeated or not UTF-8 gets 422.
+- So does a precondition or an idempotency key that a write does not support: to ignore it would
+  break a promise. A GET ignores it.
+- So does a body where none is read.
 - A body is JSON (RFC 8259) in UTF-8, with a JSON content type and of limited size, and no object in
   it has a name twice. Otherwise the answer is 400, 413 or 415.
 
@@ -29,6 +29,7 @@ from pydantic import AliasChoices, AliasPath, BaseModel
 from pydantic.fields import FieldInfo
 from starlette.requests import ClientDisconnect
 
+from src.api.bodies import has_body
 from src.api.problems import Kind, RefusedRequest
 from src.api.suggestions import fields_at, suggest
 from src.api.violations import violation
@@ -38,7 +39,6 @@ from src.schemas.query import COMMA_SEPARATED
 JSON: Final = "application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"
 _PROTECTIONS: Final = ("If-Match", "If-None-Match", "If-Unmodified-Since", "Idempotency-Key")
-_SINGULAR: Final = ("Idempotency-Key",)  # the others are lists: their lines count as one
 _CHARSETS: Final = {"utf-8", "utf8"}
 _NULL: Final = object()
 """Instead of null: it fails the validation of every type of body but `Any`."""
@@ -130,7 +130,7 @@ class StrictRequest(Request):
 
 
 class InvalidJSON(RefusedRequest):
-    """The body is not such JSON. The detail says where or why, and quotes nothing."""
+    """The body breaks a rule for JSON. The detail says where or why, and quotes no value."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(Kind.INVALID_JSON, detail=detail)
@@ -200,7 +200,7 @@ def _is_json(content_type: str, method: str) -> bool:
 async def _sends_body(request: Request) -> bool:
     """Tell whether there is a body. One in chunks may be empty, which only reading it tells."""
     if "transfer-encoding" not in request.headers:
-        return bool(request.headers.get("content-length", "").strip("0"))
+        return has_body(dict(request.headers.raw))
     try:
         async for chunk in request.stream():
             if chunk:
@@ -213,7 +213,8 @@ async def _sends_body(request: Request) -> bool:
 def _header_violations(request: Request, unsupported: list[str]) -> list[dict[str, Any]]:
     headers = request.headers
     sent = [name for name in unsupported if name in headers]
-    repeated = [name for name in _SINGULAR if len(headers.getlist(name)) > 1]
+    # The others are lists: their lines count as one.
+    repeated = ["Idempotency-Key"] if len(headers.getlist("Idempotency-Key")) > 1 else []
     return [
         *({"type": "unsupported header", "loc": ("header", name)} for name in sent),
         *({"type": "repeated", "loc": ("header", name)} for name in repeated),

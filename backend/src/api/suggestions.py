@@ -17,7 +17,7 @@ Place = Sequence[str | int]
 
 
 def suggest(errors: Sequence[dict[str, Any]], names_at: Callable[[Place], dict[str, str]]) -> None:
-    """Add to each unknown name the one that was probably meant. Only to those that are shown.
+    """Add the name that was probably meant to each unknown name that the answer shows.
 
     `names_at` gives the names that exist at a place, each with the text to suggest.
     """

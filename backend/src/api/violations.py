@@ -79,7 +79,7 @@ VIOLATIONS: Final = {
     "less_than": ("too_large", "must be less than {lt}"),
     "less_than_equal": ("too_large", "must be at most {le}"),
 }
-"""The code and the detail of each type of error. Names with a space or a hyphen are our own."""
+"""The code and the detail of each type of error: pydantic's, a pattern, or one of our own."""
 
 UNFORESEEN: Final = ("invalid", "is not valid")
 """The code and the detail of any other type."""
@@ -101,7 +101,7 @@ def violation(found: dict[str, Any]) -> dict[str, str]:
 
 
 def _location(found: dict[str, Any]) -> tuple[str | int, ...]:
-    """Locate it in the request. In a batch, pydantic also names the kind of the operation."""
+    """Return where the error is. In a batch, leave out the `op` that pydantic puts into it."""
     location: tuple[str | int, ...] = tuple(found["loc"]) or ("body",)
     if found["type"] == "json_invalid":  # FastAPI adds the position in the text
         return location[:1]

@@ -1,7 +1,7 @@
-"""The named limits of a task.
+"""The named limits of tasks and requests.
 
-Each stands here once. The wire schemas, the CHECK constraints of the tables and the
-documentation all take them from this module, so they cannot disagree.
+The wire schemas, the CHECK constraints of the tables and the documentation take them from this
+module, so they cannot disagree. A type needs the priorities once more: a test compares them.
 """
 
 from datetime import UTC, date, datetime
@@ -41,7 +41,7 @@ POSITION_MAX_LENGTH: Final = POSITION_WHOLE_DIGITS + 1 + POSITION_DECIMALS
 POSITION_PATTERN: Final = (
     rf"^[0-9]{{{POSITION_WHOLE_DIGITS}}}(\.[0-9]{{0,{POSITION_DECIMALS - 1}}}[1-9])?$"
 )
-"""A decimal number of fixed width, without zeros at its end: text in the order of the numbers."""
+"""A number with 16 whole digits and no zero as its last decimal: as text, it sorts as a number."""
 
 PRIORITIES: Final = ("none", "low", "medium", "high")
 """In ascending order: the order of the database's enum, and so of every sort."""
@@ -99,4 +99,4 @@ BATCH_BODY_MAX_BYTES: Final = 4 * 1024 * 1024
 """Bytes of the body of a batch."""
 
 PROBLEM_MAX_ERRORS: Final = 20
-"""Violations of the rules for requests that one problem names."""
+"""Entries in the `errors` of a problem, at most. A failed batch can have more."""

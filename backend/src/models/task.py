@@ -31,7 +31,7 @@ from src.models import limits
 
 metadata: Final[MetaData] = SQLModel.metadata
 metadata.naming_convention = {
-    "ix": "ix_%(column_0_label)s",  # SQLAlchemy's default, without which no index could be unnamed
+    "ix": "ix_%(column_0_label)s",  # SQLAlchemy's default, which this would replace
     "pk": "%(table_name)s_pkey",
 }
 
@@ -66,7 +66,7 @@ _TAG_PATTERN = (
 )
 
 
-# For servers that run while this column is being added: where a new task comes by itself.
+# For servers of the previous release, which do not set this column: a new task comes last.
 LAST_POSITION: Final = (
     "lpad(least((extract(epoch from clock_timestamp()) * 1000000)::bigint,"
     f" {10**limits.POSITION_WHOLE_DIGITS - 1})::text, {limits.POSITION_WHOLE_DIGITS}, '0')"

@@ -41,8 +41,8 @@ class _OnVersion(_Operation):
 class CreateOperation(_Operation):
     """Create a task.
 
-    With an `id`, the operation can be repeated: if the task exists and was created with the same
-    content, nothing is written.
+    With an `id`, the operation can be repeated: if the task exists, and was created with the same
+    content or has it now, nothing is written.
     """
 
     op: Literal["create"]

@@ -18,8 +18,8 @@ class ChangesQuery(BaseModel):
 
     since: str | None = Field(
         None,
-        description="The `next` of the previous response. Without it, the response starts with"
-        " everything that exists. It never expires.",
+        description="The `next` of the previous response, which never expires. Without it, you get"
+        " all tasks, from the start.",
         examples=["kmcPTiE_Z1HuWzE3OTU2NjQwMDAxMjM0NTZd"],
     )
     limit: Limit = Field(

@@ -1,7 +1,7 @@
 """A whole example of each body, by the name of its schema, as the OpenAPI document shows it.
 
-Each can be sent as it is, and is what a person would send. Tools that import the document make
-requests of them; without them, they would put together random values of the single fields.
+Bodies of requests can be sent as they are, and are what a person would send. Tools that import the
+document make requests of them; without them, they would put together random values of the fields.
 """
 
 from typing import Any, Final

@@ -63,7 +63,7 @@ def in_words(value: object) -> str:
 
 
 def parse_uuid(value: object) -> UUID:
-    """Read the text form of RFC 9562. Other forms would give one task several URLs."""
+    """Read the text form of RFC 9562, in upper or lower case."""
     if isinstance(value, str) and _UUID.fullmatch(value):
         return UUID(value)
     raise broken_rule("invalid_uuid", "must be a UUID such as 01981f6e-3c00-7a3b-8a00-000000000001")

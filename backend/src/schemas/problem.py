@@ -50,8 +50,8 @@ class Problem(ResponseBody):
         Annotated[list[Violation], Field(max_length=BATCH_MAX_OPERATIONS)] | SkipJsonSchema[None]
     ) = Field(
         None,
-        description=f"The broken rules, at most {PROBLEM_MAX_ERRORS}; or all operations of a batch"
-        " that failed.",
+        description=f"The broken rules, at most {PROBLEM_MAX_ERRORS}; or, for a batch, every"
+        " operation that failed.",
     )
     current: Task | SkipJsonSchema[None] = Field(
         None, description="The task as it is now, with status 412."

@@ -91,7 +91,7 @@ class _TaskBody(RequestBody):
     def _is_due_once(cls, due_at: DueAt, others: ValidationInfo) -> DueAt:
         if due_at is not None and others.data.get("due_date") is not None:
             raise broken_rule(
-                "two_due_fields", "must be null if due_date is set: a task has one due date"
+                "two_due_fields", "must be null if due_date is set: a task cannot have both"
             )
         return due_at
 
@@ -181,12 +181,12 @@ class Neighbour(RequestBody):
 
     after: Id | None = Field(
         ABSENT,
-        description="The task that comes directly before this one. Null: move it to the top.",
+        description="The task to move this one directly after. Null: move it to the top.",
         examples=["01981f6e-3c00-7a3b-8a00-000000000002"],
     )
     before: Id | None = Field(
         ABSENT,
-        description="The task that comes directly after this one. Null: move it to the end.",
+        description="The task to move this one directly before. Null: move it to the end.",
         examples=["01981f6e-3c00-7a3b-8a00-000000000003"],
     )
 

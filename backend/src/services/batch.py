@@ -179,7 +179,7 @@ class Plan:
             if not is_same:
                 raise TaskExists(self._before.get(id_, existing))
             return existing
-        # Sent again, a batch must not undo what somebody has deleted since. But it may create a
+        # Sent again, a batch must not bring back what somebody has deleted. But it may create a
         # task that it deletes again.
         is_free = id_ not in self._tombstones or id_ in self._deleted_here
         if not is_free and last_op != "delete":

@@ -47,7 +47,7 @@ START: Final = Token(0, -1)
 """Where a client without a token starts. It has no tasks yet, so it needs no deletions."""
 
 _EMPTY: Final = Token(0, 0)
-"""The token of a list that had no change yet. Every list continues it."""
+"""The token of a list without a change. It stays valid, whatever list follows."""
 
 
 class Changes(NamedTuple):

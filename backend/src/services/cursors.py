@@ -1,6 +1,6 @@
-"""The opaque tokens of pages: self-contained, and bound to what they were made for.
+"""The opaque tokens of pages and changes: self-contained, and bound to what they were made for.
 
-A token carries the sort keys of the last row that was shown, and a digest of those keys, the user
+A token carries keys, such as the sort keys of the last row shown, and a digest of them, the user
 and the query. The digest is no secret, and no protection: every statement is scoped by the user,
 whatever a token says. It detects a token that is used with another list, where it would silently
 return a wrong page.

@@ -275,7 +275,7 @@ def list_tasks(
     """Return the statement for a page, and its parameters.
 
     Raises:
-        CursorMismatch: the cursor belongs to another user, filter or sort.
+        CursorMismatch: the cursor is damaged, or belongs to another user, filter or sort.
     """
     filters = _filters_of(query)
     keys = None if query.cursor is None else _read_cursor(query.cursor, user_id, query)

@@ -240,9 +240,9 @@ def between(ends: FromClause) -> ColumnElement[str]:
     )
     # Powers of ten that are exact in every version of PostgreSQL: `power` was not always.
     decimals, low, high = cast(bounds.c.decimals, Text), bounds.c.low, bounds.c.high
-    parts = cast(constant("1e").concat(decimals), Numeric)
-    part = cast(constant("1e-").concat(decimals), Numeric)
-    number = func.div(func.floor(low * parts) + func.ceil(high * parts), two) * part
+    scale = cast(constant("1e").concat(decimals), Numeric)
+    unit = cast(constant("1e-").concat(decimals), Numeric)
+    number = func.div(func.floor(low * scale) + func.ceil(high * scale), two) * unit
     return (
         select(func.rtrim(func.to_char(number, _FORM), constant(".")))
         .where(low < number, number < high)
@@ -297,7 +297,7 @@ def move_task(side: str, *, has_neighbour: bool) -> Select[Any]:
     )
     beyond = _next_to(neighbour if has_neighbour else None, is_after=is_after)
     source = task.outerjoin(neighbour, true()) if has_neighbour else task
-    # Without a neighbour, the task goes to the end beyond which there is nothing.
+    # Without a neighbour, the task goes to an end: nothing is on its other side.
     here = neighbour.c.position if has_neighbour else cast(null(), Text)
     after, before = (here, beyond.c.position) if is_after else (beyond.c.position, here)
     is_there = or_(beyond.c.id.is_(None), is_beyond(task, beyond, is_after=not is_after))

@@ -65,7 +65,7 @@ tasks: Final = Task.__table__  # type: ignore[attr-defined]  # SQLModel does not
 task_lists: Final = TaskList.__table__  # type: ignore[attr-defined]  # the same
 task_tombstones: Final = TaskTombstone.__table__  # type: ignore[attr-defined]  # the same
 
-# No parameter is named like a column: SQLAlchemy would take it for a value to be set.
+# In an UPDATE, no parameter is named like a column: SQLAlchemy would take it for a value to set.
 USER: Final = bindparam("the_user", type_=USER_ID)
 TASK: Final = bindparam("the_task", type_=Uuid())
 LIMIT: Final = bindparam("limit", type_=Integer())
@@ -116,7 +116,7 @@ def columns_like_task(row: FromClause) -> list[ColumnElement[Any]]:
 
 
 def with_list(page: FromClause, *more: ColumnElement[Any]) -> Select[Any]:
-    """Return a page and, in each row, the version of the list and what `more` it is asked for.
+    """Select a page. Each row also has the version of the list, and the columns in `more`.
 
     An empty page is one row without an id. The driver reads long pages faster in binary.
     """
@@ -154,7 +154,7 @@ def next_version(*conditions: ColumnElement[bool], is_list_unchanged: bool = Fal
     (ADR 0019). The time of the change is read once the counter is locked, so the times of a user's
     changes are in the order of their versions.
     """
-    clock = select(clock_at(func.clock_timestamp()).label("time"))  # volatile: evaluated once
+    clock = select(clock_at(func.clock_timestamp()).label("time"))  # volatile, so never inlined
     first = clock.subquery("clock").c.time
     insertion = upsert(task_lists).from_select(
         ["user_id", "version", "first_version"], select(USER, first, first).where(*conditions)
@@ -245,8 +245,8 @@ GET_TOMBSTONE: Final = select(task_tombstones.c.version).where(*_IS_TOMBSTONE)
 
 # Creating a task
 #
-# CREATE_TASK is for an id that nobody else can have. The other two look first whether a task has
-# this id, or had it. A statement sees what was there when it started, so several at the same time
+# CREATE_TASK is for an id that nobody else can have. The others first look for a task with this id,
+# and BY_KEY for its tombstone. A statement sees what was there when it started, so several at once
 # may each find nothing; they then wait for one another at the counter. So the insertion handles
 # what has appeared meanwhile by ON CONFLICT, which sees the newest row, and sets its id to itself:
 # that changes nothing and makes RETURNING show the row. Its version tells which statement inserted

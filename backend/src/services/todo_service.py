@@ -1,4 +1,4 @@
-"""The operations on a user's tasks. Each runs one SQL statement and returns the result or raises.
+"""The operations on a user's tasks. Each returns the result or raises. Most run one SQL statement.
 
 They know no HTTP. Every failure is one of `src.exceptions`. A task that belongs to someone else,
 was deleted or never existed is `TaskNotFound`, always the same.
@@ -50,7 +50,7 @@ class SavedTask(NamedTuple):
 
 
 async def create_task(
-    session: AsyncSession, user_id: str, task: TaskCreate, *, key: str | None = None
+    session: AsyncSession, user_id: str, task: TaskCreate, *, key: str | None
 ) -> SavedTask:
     """Create a task: under a new id, a UUIDv7 (RFC 9562), or under the id that the `key` gives.
 
@@ -82,7 +82,7 @@ async def list_tasks(
     If the list is at one of the versions in `seen`, the page has no tasks.
 
     Raises:
-        CursorMismatch: the cursor belongs to another user, filter or sort.
+        CursorMismatch: the cursor is damaged, or belongs to another user, filter or sort.
         UnknownTimeZone: the database does not know the time zone.
     """
     statement, parameters = listing.list_tasks(user_id, query, now=now, seen=seen)
@@ -95,14 +95,14 @@ async def list_changes(
     user_id: str,
     query: ChangesQuery,
     *,
-    seen: frozenset[int] = frozenset(),
+    seen: frozenset[int],
 ) -> Changes:
     """Read the next changes and deletions since a token: each task once, as it is now.
 
     If the list is at one of the versions in `seen`, there are none.
 
     Raises:
-        TokenMismatch: the token belongs to another user.
+        TokenMismatch: the token is damaged, or belongs to another user.
         ListRestarted: the token is of a list that was lost, or replaced by an older copy.
     """
     since = START if query.since is None else read_token(query.since, user_id)
@@ -169,9 +169,9 @@ async def replace_task(
     task_id: UUID,
     task: TaskReplace,
     *,
-    if_match: frozenset[int] | None = None,
-    must_be_new: bool = False,
-    must_exist: bool = False,
+    if_match: frozenset[int] | None,
+    must_be_new: bool,
+    must_exist: bool,
 ) -> SavedTask:
     """Set every writable field. If it `must_be_new`, create the task under this id instead.
 
@@ -200,7 +200,7 @@ async def update_task(
     task_id: UUID,
     changes: TaskUpdate,
     *,
-    if_match: frozenset[int] | None = None,
+    if_match: frozenset[int] | None,
 ) -> TaskRow:
     """Merge `changes` into the task (RFC 7396). An empty patch writes nothing.
 
@@ -220,7 +220,7 @@ async def complete_task(
     task_id: UUID,
     *,
     is_completed: bool | None,
-    if_match: frozenset[int] | None = None,
+    if_match: frozenset[int] | None,
 ) -> TaskRow:
     """Complete the task, or reopen it; with None, toggle it atomically.
 
@@ -243,7 +243,7 @@ async def move_task(
     task_id: UUID,
     place: Place,
     *,
-    if_match: frozenset[int] | None = None,
+    if_match: frozenset[int] | None,
 ) -> TaskRow:
     """Move the task to another place in the user's order, unless it is already there.
 
@@ -289,9 +289,9 @@ async def delete_task(
     user_id: str,
     task_id: UUID,
     *,
-    if_match: frozenset[int] | None = None,
+    if_match: frozenset[int] | None,
 ) -> None:
-    """Delete the task for good. Its id and the time remain, as a tombstone.
+    """Delete the task for good. Its id, the time and a version remain, as a tombstone.
 
     Raises:
         TaskNotFound: the user has no such task.
@@ -364,8 +364,8 @@ async def _apply_locked(
             try:
                 results, _ = await _try_batch(session, user_id, operations, around)
                 break
-            except NoRoom as place:
-                parameters = {"the_user": user_id, "near": place.near, "limit": limit}
+            except NoRoom as error:
+                parameters = {"the_user": user_id, "near": error.near, "limit": limit}
             near = await run(session, order.TASKS_NEAR, parameters, Effect.READ)
             around.update(row.id for row in near.rows)
             limit *= 8

@@ -43,9 +43,9 @@ async def apply_batch(session: SessionDep, user_id: UserId, batch: TaskBatch) ->
     the code and status that it would have had on its own.
 
     You can safely send a batch again if every `create` has an `id`, and no task is both created and
-    deleted. If the first attempt was carried out, each operation with `if_version` then fails with
-    412, and its `current` shows the result; only a `delete` succeeds again. `Idempotency-Key` is
-    not supported.
+    deleted. If the first attempt was carried out, each `update`, `complete` or `move` with
+    `if_version` then fails with 412, and its `current` shows the result. `Idempotency-Key` is not
+    supported.
     """
     results = await todo_service.apply_batch(session, user_id, batch.operations)
     body = to_json({"results": list(map(_to_wire, results))})

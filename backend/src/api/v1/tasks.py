@@ -141,8 +141,8 @@ async def update_task(
     """Change some fields with a JSON merge patch (RFC 7396).
 
     Absent fields stay as they are; null clears `description`, `due_date` or `due_at`. An empty
-    patch changes nothing, not even the version. Read-only fields are accepted and ignored, also
-    `version`: to protect the changes of others, send `If-Match`.
+    patch changes nothing, not even the version. Read-only fields are accepted and ignored,
+    including `version`: so as not to overwrite the changes of others, send `If-Match`.
     """
     updated = await todo_service.update_task(session, user_id, task_id, changes, if_match=if_match)
     return task_response(updated)
@@ -239,7 +239,7 @@ async def move_task(
 async def delete_task(
     session: SessionDep, user_id: UserId, task_id: TaskId, if_match: IfMatch = None
 ) -> Response:
-    """Delete a task permanently. Only its id and the time of deletion remain."""
+    """Delete a task permanently. Only its id, the time and a version remain."""
     await todo_service.delete_task(session, user_id, task_id, if_match=if_match)
     return Response(status_code=204)
 
@@ -272,7 +272,7 @@ async def list_changes(
     query: Annotated[ChangesQuery, Query()],
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """List what changed since you last asked: every change and every deletion, each task once.
+    """List the tasks that were created, changed or deleted since you last asked, each once.
 
     Start without `since`: you get all tasks. Then send the `next` of the last response as `since`:
     at once while `has_more` is true, and later whenever you want to know what has changed. Apply
