@@ -11,7 +11,7 @@ import time
 from typing import Any, cast
 
 import psycopg
-from alembic import context
+from alembic import context, util
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import Connection, create_engine, pool, text
 
@@ -124,6 +124,8 @@ def wait_for_others(connection: Connection) -> None:
 
 
 def main() -> None:
+    if context.is_offline_mode():
+        raise util.CommandError("--sql is not supported: these migrations ask the database")
     connection = context.config.attributes.get("connection")
     if connection is not None:
         migrate(connection)

@@ -97,6 +97,8 @@ _HINTS: Final = {
 _CONNECTION_EXCEPTION: Final = "08"  # SQLSTATE class: how poolers report that they lost the server
 _AUTOCOMMIT: Final = "autocommit"
 """The key in `session.info` of the connection that a session uses in autocommit."""
+_DRIVER: Final = "driver"
+"""The key of its driver's connection, which SQLAlchemy forgets when it is lost."""
 _FLUSHED: Final = "flushed"
 """The key in `session.info` that a flush sets when it leaves autocommit. The value tells whether an
 earlier statement has written: what it wrote is committed."""
@@ -247,12 +249,14 @@ class _SyncSession(SyncSession):
     def rollback(self) -> None:
         """Roll back the transaction. Raises if a statement has been committed already."""
         connection = self.info.get(_AUTOCOMMIT)
-        if connection is not None and _driver_connection(connection).has_written:
-            raise AutocommitError("cannot roll back")
-        committed_before = self.info.get(_FLUSHED, False)
-        super().rollback()
-        if committed_before:
-            raise AutocommitError("cannot roll back what was written before the flush")
+        is_committed = self.info.get(_FLUSHED, False)
+        if connection is not None and self.info[_DRIVER].has_written:
+            if not connection.invalidated:
+                raise AutocommitError("cannot roll back")
+            is_committed = True
+        super().rollback()  # after a lost connection, this makes the session usable again
+        if is_committed:
+            raise AutocommitError("cannot roll back what was written before")
 
     def begin_nested(self) -> SessionTransaction:
         """Begin a savepoint, which needs a transaction around it."""
@@ -464,8 +468,13 @@ async def transaction(session: AsyncSession) -> AsyncIterator[AsyncSession]:
     """Run a block in one real transaction: committed at its end, rolled back if it raises.
 
     This is `session.begin()`, except that statements may have run before: they are committed.
+
+    Raises:
+        AutocommitError: objects were added, changed or deleted before.
     """
     if session.info.get(_AUTOCOMMIT) is not None:
+        if session.new or session.dirty or session.deleted:
+            raise AutocommitError("cannot begin a transaction after objects were changed")
         await session.commit()
     async with session.begin():
         yield session
@@ -683,7 +692,8 @@ def _choose_mode(
         return
     if transaction.origin is SessionTransactionOrigin.AUTOBEGIN:
         session.info[_AUTOCOMMIT] = connection
-        _driver_connection(connection).has_written = False
+        session.info[_DRIVER] = _driver_connection(connection)
+        session.info[_DRIVER].has_written = False
     else:
         _leave_autocommit(connection)
 
@@ -700,8 +710,8 @@ def _flush_in_transaction(session: SyncSession, *_: object) -> None:
 @event.listens_for(_SyncSession, "after_transaction_end")
 def _forget_mode(session: SyncSession, transaction: SessionTransaction) -> None:
     if transaction.parent is None:
-        session.info.pop(_AUTOCOMMIT, None)
-        session.info.pop(_FLUSHED, None)
+        for key in (_AUTOCOMMIT, _DRIVER, _FLUSHED):
+            session.info.pop(key, None)
 
 
 def _leave_autocommit(connection: Connection) -> None:

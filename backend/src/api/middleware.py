@@ -39,6 +39,9 @@ _HOST: Final = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5
 UNMATCHED: Final = "unmatched"
 """The route of a request that is for none."""
 
+_ROUTED: Final = ("route", "endpoint", "path_params", "state")
+"""What the router adds to the scope, for middleware outside to read once there is a response."""
+
 access_log = logging.getLogger("src.access")
 log = logging.getLogger(__name__)
 
@@ -71,9 +74,12 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                scope.update({name: request[name] for name in _ROUTED if name in request})
                 headers = message.get("headers", ())
                 present = {name for name, _ in headers}
                 missing = [header for header in _SECURITY_HEADERS if header[0] not in present]
+                if b"x-request-id" in present:  # a route's own would contradict the log
+                    headers = [header for header in headers if header[0] != b"x-request-id"]
                 own = (b"x-request-id", request_id.encode())
                 message["headers"] = [*headers, *missing, own]
             await send(message)

@@ -188,7 +188,7 @@ def _describe_parameter(parameter: dict[str, Any]) -> None:
         return
     schema = _never_null(parameter["schema"])
     parameter["schema"] = schema
-    if "examples" not in schema:
+    if not schema.get("examples"):
         return
     schema.pop("description", None)  # the parameter itself has it
     example = schema["examples"][0]

@@ -9,13 +9,18 @@ from typing import Final
 import fastapi_offline
 from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
+from fastapi.openapi.docs import (
+    get_redoc_html,
+    get_swagger_ui_html,
+    get_swagger_ui_oauth2_redirect_html,
+)
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
 _FILES: Final = Path(fastapi_offline.__file__).parent / "static"
 _STATIC: Final = "/static-offline-docs"
 _FAVICON: Final = f"{_STATIC}/favicon.png"
+_OAUTH2_REDIRECT: Final = "/docs/oauth2-redirect"
 _REDOC_SCRIPT: Final = "/redoc/redoc.standalone.js"
 
 # Some patterns are hundreds of characters long: the page would be wider than its window.
@@ -59,21 +64,28 @@ def install(app: FastAPI) -> None:
     """Serve the pages, and the files that they need."""
     app.mount(_STATIC, StaticFiles(directory=_FILES))
     app.add_route("/docs", _docs_page, include_in_schema=False)
+    app.add_route(_OAUTH2_REDIRECT, _oauth2_redirect_page, include_in_schema=False)
     app.add_route("/redoc", _redoc_page, include_in_schema=False)
     app.add_route(_REDOC_SCRIPT, _redoc_script, include_in_schema=False)
 
 
 async def _docs_page(request: Request) -> Response:
-    root_path = _root_path(request)
+    app, root_path = request.app, _root_path(request)
     page = get_swagger_ui_html(
-        openapi_url=root_path + request.app.openapi_url,
-        title=f"{request.app.title} - Swagger UI",
+        openapi_url=root_path + app.openapi_url,
+        title=f"{app.title} - Swagger UI",
         swagger_js_url=f"{root_path}{_STATIC}/swagger-ui-bundle.js",
         swagger_css_url=f"{root_path}{_STATIC}/swagger-ui.css",
         swagger_favicon_url=root_path + _FAVICON,
-        swagger_ui_parameters=_SWAGGER_UI,
+        swagger_ui_parameters=_SWAGGER_UI | (app.swagger_ui_parameters or {}),
+        oauth2_redirect_url=root_path + _OAUTH2_REDIRECT,
+        init_oauth=app.swagger_ui_init_oauth,
     )
     return _with_policy(HTMLResponse(bytes(page.body).replace(b"</head>", _STYLE)))
+
+
+async def _oauth2_redirect_page(_: Request) -> Response:
+    return _with_policy(get_swagger_ui_oauth2_redirect_html())
 
 
 async def _redoc_page(request: Request) -> Response:

@@ -266,8 +266,11 @@ def _broken_rule(error: TaskError) -> dict[str, str]:
 
 def _response(document: dict[str, Any], headers: dict[str, str] | None) -> Response:
     # A cache may store a 404 or 410 by itself (RFC 9110, section 15.1), for longer than it is true.
-    headers = {"Cache-Control": "no-store", **(headers or {})}
-    return Response(to_json(document), document["status"], headers, media_type=PROBLEM_MEDIA_TYPE)
+    response = Response(
+        to_json(document), document["status"], headers, media_type=PROBLEM_MEDIA_TYPE
+    )
+    response.headers.setdefault("Cache-Control", "no-store")
+    return response
 
 
 async def _on_invalid_request(_: Request, error: RequestValidationError) -> Response:

@@ -57,7 +57,7 @@ class StrictRoute(APIRoute):
         body = self.body_field.field_info.annotation if self.body_field else None
         declared = _names(self.dependant, "header_params")
         headers = {name.lower().replace("_", "-") for name in declared}  # as FastAPI converts them
-        is_read = self.methods == {"GET"}
+        is_read = set(self.methods or ()) <= {"GET", "HEAD"}
         unsupported = [name for name in _PROTECTIONS if not is_read and name.lower() not in headers]
 
         async def handle_strictly(request: Request) -> Response:
@@ -82,9 +82,18 @@ class StrictRoute(APIRoute):
                 return await handle(request)
             except RequestValidationError as error:
                 suggest(error.errors(), partial(fields_at, body))
+                _restore_null(error)
                 raise
 
         return handle_strictly
+
+
+def _restore_null(error: RequestValidationError) -> None:
+    """Show handlers what the client sent."""
+    if error.body is _NULL:
+        error.body = None
+        for found in error.errors():
+            found["input"] = None
 
 
 class StrictRequest(Request):

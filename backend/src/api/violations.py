@@ -1,7 +1,9 @@
 """From an error of pydantic or the framework to an entry in a problem's `errors`."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, get_args
+
+from pydantic_core.core_schema import ErrorType
 
 from src.models.limits import (
     IDEMPOTENCY_KEY_MAX_LENGTH,
@@ -12,6 +14,7 @@ from src.models.limits import (
     USER_ID_MAX_LENGTH,
     USER_ID_PATTERN,
 )
+from src.schemas.batch import OperationName
 from src.schemas.task import READ_ONLY
 
 NAME_MAX_LENGTH: Final = 100
@@ -23,6 +26,7 @@ RULE_CODE: Final = "{code}"
 VIOLATIONS: Final = {
     "broken_rule": (RULE_CODE, "{detail}"),
     "value_error": ("invalid", "{error}"),
+    "assertion_error": ("invalid", "{error}"),
     "missing": ("required", "is required"),
     "missing body": ("required", "must be a JSON object"),
     "json_invalid": ("invalid_json", "must be valid JSON"),
@@ -82,26 +86,35 @@ VIOLATIONS: Final = {
 """The code and the detail of each type of error: pydantic's, a pattern, or one of our own."""
 
 UNFORESEEN: Final = ("invalid", "is not valid")
-"""The code and the detail of any other type."""
+"""The code and the detail of any other type of pydantic's: its message can quote the input."""
+_OF_PYDANTIC: Final = frozenset(get_args(ErrorType))
+_OF_BATCH: Final = frozenset(get_args(OperationName))
 
 
 def violation(found: dict[str, Any]) -> dict[str, str]:
     """Say which rule is broken and where, without the input."""
     found = {**found, "loc": _location(found)}
-    code, detail = VIOLATIONS.get(_type_of(found), UNFORESEEN)
-    context = dict(found.get("ctx", {}))
+    source, *path = found["loc"]
+    code, detail = _code_and_detail(found)
+    return {**_place(source, path), "code": code, "detail": detail}
+
+
+def _code_and_detail(found: dict[str, Any]) -> tuple[str, str]:
+    context = {"error": found.get("msg"), **found.get("ctx", {})}
     if "expected_tags" in context:  # unlike other errors, pydantic's has no `or`
         context["expected_tags"] = " or ".join(context["expected_tags"].rsplit(", ", 1))
-    source, *path = found["loc"]
-    return {
-        **_place(source, path),
-        "code": code.format_map(context),
-        "detail": detail.format_map(context),
-    }
+    kind = _type_of(found)
+    if kind not in VIOLATIONS and found["type"] not in _OF_PYDANTIC and "msg" in found:
+        return UNFORESEEN[0], found["msg"]  # from a validator that names its own type
+    code, detail = VIOLATIONS.get(kind, UNFORESEEN)
+    try:
+        return code.format_map(context), detail.format_map(context)
+    except KeyError:  # a type of pydantic's, raised by hand without its context
+        return UNFORESEEN
 
 
 def _location(found: dict[str, Any]) -> tuple[str | int, ...]:
-    """Return where the error is. In a batch, leave out the `op` that pydantic puts into it."""
+    """Return where the error is. In a batch, leave out the `op` that pydantic adds."""
     location: tuple[str | int, ...] = tuple(found["loc"]) or ("body",)
     if found["type"] == "json_invalid":  # FastAPI adds the position in the text
         return location[:1]
@@ -109,7 +122,8 @@ def _location(found: dict[str, Any]) -> tuple[str | int, ...]:
         return location
     if found["type"].startswith("union_tag"):
         return (*location, "op")
-    return location[:3] + location[4:]
+    tag = location[3:4]
+    return location[:3] + location[4:] if _OF_BATCH.issuperset(tag) else location
 
 
 def _type_of(found: dict[str, Any]) -> str:

@@ -16,6 +16,8 @@ from src.schemas.task import (
     TaskUpdate,
 )
 
+OperationName = Literal["create", "update", "complete", "move", "delete"]
+
 
 class _Operation(RequestBody):
     op: str
@@ -105,7 +107,7 @@ class TaskBatch(RequestBody):
 class OperationResult(ResponseBody):
     """The result of one operation: `task`, or `deleted` if `op` is `delete`."""
 
-    op: Literal["create", "update", "complete", "move", "delete"]
+    op: OperationName
     task: Task | None = Field(description="The task as this operation left it.")
     deleted: DeletedTask | None = Field(description="What remains of the task.")
 

@@ -5,6 +5,7 @@ import re
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from playwright.sync_api import Page
 
 from src.main import create_app
@@ -47,6 +48,24 @@ async def test_a_page_refers_only_to_what_the_server_itself_serves(
         assert answer.content
         media_type = answer.headers["content-type"].partition(";")[0]
         assert media_type == _TYPES[reference.rpartition(".")[2]]
+
+
+@pytest.mark.anyio
+@pytest.mark.requirement("FR-035")
+async def test_docs_takes_fastapi_s_settings_for_signing_in(
+    app: FastAPI, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "swagger_ui_init_oauth", {"clientId": "of-the-docs"})
+    monkeypatch.setattr(app, "swagger_ui_parameters", {"persistAuthorization": True})
+
+    page = (await client.get("/docs")).text
+
+    assert '"of-the-docs"' in page
+    assert '"persistAuthorization": true' in page
+    assert "/docs/oauth2-redirect" in page
+    redirect = await client.get("/docs/oauth2-redirect")
+    assert redirect.status_code == 200
+    assert "sha256-" in redirect.headers["content-security-policy"]
 
 
 @pytest.mark.requirement("FR-035", "SC-005")

@@ -13,6 +13,8 @@ import alembic.config
 import psycopg
 import pytest
 import pytest_alembic.tests
+from alembic import command
+from alembic.util import CommandError
 from psycopg.sql import SQL, Identifier
 from pytest_alembic.runner import MigrationContext
 from sqlalchemy import Connection, create_engine, event, pool
@@ -313,6 +315,11 @@ class TestPositions:
 
 
 @pytest.mark.requirement("FR-033", "FR-029")
+def test_are_not_written_as_sql(alembic_config: alembic.config.Config) -> None:
+    with pytest.raises(CommandError, match="--sql is not supported"):
+        command.upgrade(alembic_config, "head", sql=True)
+
+
 def test_the_role_has_time_limits_afterwards(empty_database_url: str) -> None:
     revisions.upgrade(empty_database_url)
 

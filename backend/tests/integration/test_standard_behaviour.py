@@ -7,7 +7,7 @@ override a dependency, to raise an error, to use a session, to begin and roll ba
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Annotated, Any, Final
 from uuid import UUID, uuid4
 
@@ -22,14 +22,17 @@ from fastapi import (
     HTTPException,
     Query,
     Request,
+    Response,
     Security,
     WebSocket,
 )
+from fastapi.exception_handlers import request_validation_exception_handler
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyQuery
 from pydantic import AliasChoices, BaseModel, Field, field_validator
+from pydantic_core import PydanticCustomError
 from sqlalchemy import event, literal_column, text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InvalidRequestError
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -295,6 +298,20 @@ class TestTheApp:
         assert detail in (None, body["detail"])
 
     @pytest.mark.requirement("FR-066")
+    async def test_lets_an_http_exception_say_what_caches_may_do(self) -> None:
+        app = FastAPI(exception_handlers=HANDLERS)
+
+        @app.get("/raise")
+        async def fail() -> None:
+            raise HTTPException(403, headers={"cache-control": "max-age=60"})
+
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url=BASE_URL) as client:
+            answer = await client.get("/raise")
+
+        assert answer.headers["cache-control"] == "max-age=60"
+
+    @pytest.mark.requirement("FR-066")
     async def test_sends_no_body_with_an_http_exception_that_has_none(
         self, opened: tuple[FastAPI, httpx.AsyncClient]
     ) -> None:
@@ -339,6 +356,105 @@ class TestTheApp:
             {"pointer": "/layers", "code": "invalid", "detail": "must be even"},
         ]
 
+    @pytest.mark.requirement("FR-066")
+    @pytest.mark.parametrize("route_class", [APIRoute, StrictRoute])
+    async def test_says_what_a_validator_of_the_developer_s_own_says(
+        self, opened: tuple[FastAPI, httpx.AsyncClient], route_class: type[APIRoute]
+    ) -> None:
+        app, client = opened
+
+        class Op(BaseModel):
+            name: str
+
+            @field_validator("name")
+            @classmethod
+            def _check(cls, name: str) -> str:
+                if name == "asserted":
+                    raise AssertionError("must not be asserted")
+                if name in ("value_error", "greater_than", "of_my_own"):
+                    raise PydanticCustomError(name, "must not be raised")
+                return name
+
+        class Plan(BaseModel):
+            operations: list[Op]
+
+        router = APIRouter(route_class=route_class)
+
+        @router.post("/plans")
+        async def carry_out(plan: Plan) -> int:
+            if plan.operations[0].name == "in the route":
+                error = {
+                    "loc": ("body", "name"),
+                    "msg": "must not be raised",
+                    "type": "value_error",
+                }
+                raise RequestValidationError([error])
+            return len(plan.operations)
+
+        app.include_router(router)
+
+        pointer = "/operations/0/name"
+        for name, where, detail in (
+            ("asserted", pointer, "must not be asserted"),
+            ("value_error", pointer, "must not be raised"),
+            ("of_my_own", pointer, "must not be raised"),
+            ("greater_than", pointer, "is not valid"),
+            ("in the route", "/name", "must not be raised"),
+        ):
+            answer = await client.post("/plans", json={"operations": [{"name": name}]})
+            assert answer.status_code == 422
+            assert answer.json()["errors"] == [
+                {"pointer": where, "code": "invalid", "detail": detail}
+            ]
+
+    @pytest.mark.requirement("FR-065")
+    async def test_lets_middleware_outside_read_the_route(
+        self, opened: tuple[FastAPI, httpx.AsyncClient]
+    ) -> None:
+        app, client = opened
+        seen: list[Any] = []
+
+        @app.middleware("http")
+        async def audit(request: Request, call_next: Any) -> Any:
+            response = await call_next(request)
+            route, user = request.scope["route"].path, request.state.user
+            seen.extend([route, request.scope["endpoint"], request.path_params, user])
+            return response
+
+        @app.get("/paints/{colour}")
+        async def get_paint(colour: str, request: Request) -> str:
+            request.state.user = "alice"
+            return colour
+
+        await client.get("/paints/red")
+
+        assert seen == ["/paints/{colour}", get_paint, {"colour": "red"}, "alice"]
+
+    @pytest.mark.requirement("FR-065")
+    async def test_lets_a_handler_send_what_a_strict_route_refused(
+        self, opened: tuple[FastAPI, httpx.AsyncClient]
+    ) -> None:
+        app, _ = opened
+        app.add_exception_handler(
+            RequestValidationError,
+            request_validation_exception_handler,  # type: ignore[arg-type]  # FastAPI's own
+        )
+        router = APIRouter(route_class=StrictRoute)
+
+        @router.post("/layers")
+        async def count(layers: list[str]) -> int:
+            return len(layers)
+
+        app.include_router(router)
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url=BASE_URL) as plain:
+            refused = await plain.post(
+                "/layers", content="null", headers={"Content-Type": "application/json"}
+            )
+
+        assert refused.status_code == 422
+        assert [found["input"] for found in refused.json()["detail"]] == [None]
+
     @pytest.mark.requirement("FR-065")
     async def test_lets_a_handler_read_the_errors_of_a_strict_route(
         self, opened: tuple[FastAPI, httpx.AsyncClient]
@@ -365,7 +481,7 @@ class TestTheApp:
     ) -> None:
         app, client = opened
 
-        async def get_page(page: int = 1) -> int:
+        async def get_page(page: Annotated[int, Query(examples=[])] = 1) -> int:
             return page
 
         router = APIRouter(route_class=StrictRoute)
@@ -428,6 +544,37 @@ class TestTheApp:
         assert (answer.status_code, answer.json()) == (200, ["age", "red", "5", "t", "k", "7"])
         refused = await client.post("/paints?sort_by=age&token=t")
         assert [error["parameter"] for error in refused.json()["errors"]] == ["sort_by"]
+
+    @pytest.mark.requirement("FR-065")
+    async def test_ignores_preconditions_in_a_strict_route_that_only_reads(
+        self, opened: tuple[FastAPI, httpx.AsyncClient]
+    ) -> None:
+        app, client = opened
+        router = APIRouter(route_class=StrictRoute)
+
+        @router.api_route("/paints", methods=["GET", "HEAD"])
+        async def list_paints() -> list[str]:
+            return ["red"]
+
+        app.include_router(router)
+
+        answer = await client.get("/paints", headers={"If-None-Match": '"1"'})
+
+        assert (answer.status_code, answer.json()) == (200, ["red"])
+
+    @pytest.mark.requirement("FR-027")
+    async def test_replaces_the_request_id_that_a_route_sets(
+        self, opened: tuple[FastAPI, httpx.AsyncClient]
+    ) -> None:
+        app, client = opened
+
+        @app.get("/paints")
+        async def list_paints(response: Response) -> None:
+            response.headers["X-Request-ID"] = "of-the-route"
+
+        answer = await client.get("/paints", headers={"X-Request-ID": "of-the-client"})
+
+        assert answer.headers.get_list("X-Request-ID") == ["of-the-client"]
 
     @pytest.mark.requirement("FR-066")
     async def test_takes_null_for_no_body_of_a_strict_route(
@@ -633,7 +780,7 @@ class TestASession:
         with suppress(IntegrityError):  # a version of 0 breaks a rule
             await flush(session)
 
-        with pytest.raises(AutocommitError, match="written before the flush"):
+        with pytest.raises(AutocommitError, match="written before"):
             await session.rollback()
 
         assert await versions_of(database, user) == [1]
@@ -693,6 +840,25 @@ class TestASession:
         await session.rollback()
 
         assert await versions_of(database, user) == []
+
+    @pytest.mark.requirement("FR-067")
+    @pytest.mark.parametrize("has_written", [False, True])
+    async def test_can_be_used_again_when_a_lost_connection_was_rolled_back(
+        self, session: AsyncSession, database: Database, user: str, *, has_written: bool
+    ) -> None:
+        if has_written:
+            await session.exec(TaskList.__table__.insert().values(user_id=user, version=1))  # type: ignore[attr-defined]  # SQLModel hides it
+        process = (await session.exec(select(func.pg_backend_pid()))).one()
+        async with database.session() as other:
+            await other.exec(select(func.pg_terminate_backend(process)))
+        with pytest.raises(DBAPIError):
+            await session.exec(select(1))
+
+        with pytest.raises(AutocommitError) if has_written else nullcontext():
+            await session.rollback()
+
+        assert (await session.exec(select(1))).one() == 1
+        assert await versions_of(database, user) == [1] * has_written
 
     @pytest.mark.requirement("FR-067")
     async def test_carries_out_a_write_that_locks_what_it_changes(
@@ -1004,6 +1170,19 @@ class TestATransaction:
 
         assert await versions_of(database, user) == [1]
         assert await versions_of(database, f"{user}-2") == []
+
+    @pytest.mark.requirement("FR-068")
+    async def test_does_not_commit_objects_that_were_changed_before(
+        self, session: AsyncSession, database: Database, user: str
+    ) -> None:
+        await session.exec(select(1))
+        session.add(a_list(user))
+
+        with pytest.raises(AutocommitError, match="after objects were changed"):
+            async with transaction(session):
+                pytest.fail("it has begun")
+
+        assert await versions_of(database, user) == []
 
     @pytest.mark.requirement("FR-068")
     async def test_is_begun_by_a_savepoint(
