@@ -3,11 +3,12 @@
 import re
 from base64 import b64encode
 from hashlib import sha256
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
 import fastapi_offline
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.openapi.docs import (
     get_redoc_html,
@@ -84,7 +85,10 @@ async def _docs_page(request: Request) -> Response:
     return _with_policy(HTMLResponse(bytes(page.body).replace(b"</head>", _STYLE)))
 
 
-async def _oauth2_redirect_page(_: Request) -> Response:
+async def _oauth2_redirect_page(request: Request) -> Response:
+    """Serve the page to which a login returns, as soon as an operation needs one."""
+    if "securitySchemes" not in request.app.openapi()["components"]:
+        raise HTTPException(HTTPStatus.NOT_FOUND)
     return _with_policy(get_swagger_ui_oauth2_redirect_html())
 
 

@@ -2,10 +2,12 @@
 
 import json
 import re
+from typing import Annotated
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import Depends
+from fastapi.security import OAuth2PasswordBearer
 from playwright.sync_api import Page
 
 from src.main import create_app
@@ -17,7 +19,7 @@ from tests.browser import (
     open_page,
     overhang,
 )
-from tests.conftest import make_settings
+from tests.conftest import BASE_URL, make_settings
 from tests.listening import listening
 
 _REFERENCE = re.compile(r"""(?:src|href|url)\s*[=:]\s*["']([^"']+)["']""")
@@ -52,18 +54,23 @@ async def test_a_page_refers_only_to_what_the_server_itself_serves(
 
 @pytest.mark.anyio
 @pytest.mark.requirement("FR-035")
-async def test_docs_takes_fastapi_s_settings_for_signing_in(
-    app: FastAPI, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(app, "swagger_ui_init_oauth", {"clientId": "of-the-docs"})
-    monkeypatch.setattr(app, "swagger_ui_parameters", {"persistAuthorization": True})
+async def test_docs_signs_in_as_fastapi_s_settings_say(shared_database_url: str) -> None:
+    app = create_app(make_settings(shared_database_url))
+    app.swagger_ui_init_oauth = {"clientId": "of-the-docs"}
+    app.swagger_ui_parameters = {"persistAuthorization": True}
 
-    page = (await client.get("/docs")).text
+    @app.get("/me")
+    async def get_me(token: Annotated[str, Depends(OAuth2PasswordBearer("token"))]) -> str:
+        return token
+
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url=BASE_URL) as client:
+        page = (await client.get("/docs")).text
+        redirect = await client.get("/docs/oauth2-redirect")
 
     assert '"of-the-docs"' in page
     assert '"persistAuthorization": true' in page
     assert "/docs/oauth2-redirect" in page
-    redirect = await client.get("/docs/oauth2-redirect")
     assert redirect.status_code == 200
     assert "sha256-" in redirect.headers["content-security-policy"]
 

@@ -171,7 +171,7 @@ class TestUpdateTask:
                 {
                     "pointer": "/due_at",
                     "code": "two_due_fields",
-                    "detail": "must be null if due_date is set: a task has one due date",
+                    "detail": "must be null if due_date is set: a task cannot have both",
                 }
             ],
         )
