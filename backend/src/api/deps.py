@@ -16,6 +16,7 @@ from src.models.limits import (
     IDEMPOTENCY_KEY_PATTERN,
     USER_ID_PATTERN,
 )
+from src.schemas.examples import TASK_ID
 from src.schemas.fields import parse_uuid
 
 
@@ -58,7 +59,7 @@ the same part of the path to count a session as that user's."""
 TaskId = Annotated[
     UUID,
     BeforeValidator(parse_uuid),
-    Path(description="The id of the task.", examples=["01981f6e-3c00-7a3b-8a00-000000000001"]),
+    Path(description="The id of the task.", examples=[TASK_ID]),
 ]
 
 IdempotencyKey = Annotated[

@@ -1,11 +1,13 @@
 """The named limits of tasks and requests.
 
-The wire schemas, the CHECK constraints of the tables and the documentation take them from this
-module, so they cannot disagree. A type needs the priorities once more: a test compares them.
+Each stands here once. The wire schemas, the CHECK constraints of the tables and the documentation
+take them from this module, so they cannot disagree.
 """
 
 from datetime import UTC, date, datetime
-from typing import Final
+from typing import Final, Literal, get_args
+
+from typing_extensions import TypeAliasType
 
 USER_ID_MAX_LENGTH: Final = 128
 """Characters."""
@@ -43,7 +45,9 @@ POSITION_PATTERN: Final = (
 )
 """A number with 16 whole digits and no zero as its last decimal: as text, it sorts as a number."""
 
-PRIORITIES: Final = ("none", "low", "medium", "high")
+# A type with a name is a component of the document: clients get one enum for all that use it.
+Priority = TypeAliasType("Priority", Literal["none", "low", "medium", "high"])
+PRIORITIES: Final = get_args(Priority.__value__)
 """In ascending order: the order of the database's enum, and so of every sort."""
 
 EARLIEST_DAY: Final = date(1900, 1, 1)

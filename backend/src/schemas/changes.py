@@ -7,6 +7,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from src.models import limits
 from src.models.task import Tombstone
+from src.schemas import examples
 from src.schemas.query import Limit
 from src.schemas.task import ResponseBody, Task, instant
 
@@ -20,7 +21,7 @@ class ChangesQuery(BaseModel):
         None,
         description="The `next` of the previous response, which never expires. Without it, you get"
         " all tasks, from the start.",
-        examples=["kmcPTiE_Z1HuWzE3OTU2NjQwMDAxMjM0NTZd"],
+        examples=[examples.SINCE],
     )
     limit: Limit = Field(
         limits.PAGE_LIMIT_DEFAULT,
@@ -33,7 +34,7 @@ class ChangesQuery(BaseModel):
 class DeletedTask(ResponseBody):
     """What remains of a deleted task."""
 
-    id: UUID = Field(examples=["01981f6e-3c00-7a3b-8a00-000000000001"])
+    id: UUID = Field(examples=[examples.TASK_ID])
     version: int = Field(
         ge=1, description="The version of the deletion.", examples=[1796235330123457]
     )

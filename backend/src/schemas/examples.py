@@ -6,8 +6,17 @@ document make requests of them; without them, they would put together random val
 
 from typing import Any, Final
 
+TASK_ID: Final = "01981f6e-3c00-7a3b-8a00-000000000001"
+CURSOR: Final = (
+    "ALY7RC3E8xhMWyIyMDI2LTEyLTAxVDA5OjMwOjAwLjAwMDAwMFoiLCIwMTk4MWY2ZS0zYzAwLTdhM2ItOGEwMC0w"
+    "MDAwMDAwMDAwMDIiXQ"
+)
+"""Of a list of alice's, after this page."""
+SINCE: Final = "02gzjAG-JLEFWzE3OTYyMzUzMzAxMjM0NTYsMTc5NjIzNTMzMDEyMzQ1OF0"
+"""Of alice's list, after these changes."""
+
 TASK: Final[dict[str, Any]] = {
-    "id": "01981f6e-3c00-7a3b-8a00-000000000001",
+    "id": TASK_ID,
     "user_id": "alice",
     "title": "Buy milk",
     "description": "Two litres",
@@ -55,20 +64,20 @@ EXAMPLES: Final[dict[str, Any]] = {
     "TaskMove": {"after": None},
     "TaskBatch": {
         "operations": [
-            {"op": "create", "id": TASK["id"], "task": {"title": "Buy milk"}},
-            {"op": "complete", "id": TASK["id"], "is_completed": True},
+            {"op": "create", "id": TASK_ID, "task": {"title": "Buy milk"}},
+            {"op": "complete", "id": TASK_ID, "is_completed": True},
         ]
     },
     "Task": TASK,
     "TaskPage": {
         "items": [TASK, _OTHER_TASK],
-        "next_cursor": "kmcPTiE_Z1HuWyIyMDI2LTAzLTAxVDA5OjMwOjAwLjAwMDAwMFoiXQ",
+        "next_cursor": CURSOR,
         "total": None,
     },
     "TaskChanges": {
         "changed": [TASK],
         "deleted": [_DELETED],
-        "next": "kmcPTiE_Z1HuWzE3OTU2NjQwMDAxMjM0NTZd",
+        "next": SINCE,
         "has_more": False,
     },
     "TaskSummary": {"total": 12, "open": 5, "completed": 7, "overdue": 1, "due_today": 2},

@@ -12,9 +12,9 @@ from uuid import UUID
 import orjson
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
-from typing_extensions import TypeAliasType
 
 from src.models import limits
+from src.schemas.examples import TASK_ID
 
 _Day = TypeVar("_Day", date, datetime)
 
@@ -66,7 +66,7 @@ def parse_uuid(value: object) -> UUID:
     """Read the text form of RFC 9562, in upper or lower case."""
     if isinstance(value, str) and _UUID.fullmatch(value):
         return UUID(value)
-    raise broken_rule("invalid_uuid", "must be a UUID such as 01981f6e-3c00-7a3b-8a00-000000000001")
+    raise broken_rule("invalid_uuid", f"must be a UUID such as {TASK_ID}")
 
 
 def refuse_nul(text: str) -> str:
@@ -119,7 +119,7 @@ def _drop_duplicates(tags: list[str]) -> list[str]:
 Id = Annotated[
     UUID,
     BeforeValidator(parse_uuid),
-    Field(examples=["01981f6e-3c00-7a3b-8a00-000000000001"]),
+    Field(examples=[TASK_ID]),
 ]
 
 Title = Annotated[
@@ -154,10 +154,8 @@ ABSENT: Final[Any] = None
 
 IsCompleted = Annotated[bool, Field(description="Whether the task is done.", examples=[False])]
 
-# A type with a name is a component of the document: clients get one enum for all that use it.
-Priority = TypeAliasType("Priority", Literal["none", "low", "medium", "high"])
 TaskPriority = Annotated[
-    Priority, Field(description="How important the task is.", examples=["high"])
+    limits.Priority, Field(description="How important the task is.", examples=["high"])
 ]
 
 DueDate = Annotated[

@@ -20,12 +20,12 @@ from pydantic import (
 )
 
 from src.models import limits
+from src.schemas.examples import CURSOR
 from src.schemas.fields import (
     ABSENT,
     BLANK,
     NO_NUL,
     YEAR,
-    Priority,
     Tag,
     broken_rule,
     parse_date,
@@ -163,7 +163,7 @@ Sort = Annotated[
     Field(json_schema_extra={"pattern": _SORT}),
 ]
 Priorities = Annotated[
-    list[Priority],
+    list[limits.Priority],
     BeforeValidator(_split, json_schema_input_type=str),
     Field(json_schema_extra={"pattern": f"^{_PRIORITY}(,{_PRIORITY})*$"}),
 ]
@@ -209,7 +209,7 @@ class TaskListQuery(TaskSummaryQuery):
         None,
         description="The `next_cursor` of the previous page. Use it with the same user,"
         " filters, `tz` and `sort`; with any others, you get 422.",
-        examples=["kmcPTiE_Z1HuWyIyMDI2LTAzLTAxVDA5OjMwOjAwLjAwMDAwMFoiXQ"],
+        examples=[CURSOR],
     )
     include_total: Flag = Field(
         default=False,

@@ -20,6 +20,7 @@ from pydantic import (
 
 from src.models import limits
 from src.models.task import TaskRow
+from src.schemas.examples import TASK_ID
 from src.schemas.fields import (
     ABSENT,
     Description,
@@ -219,7 +220,7 @@ class TaskMove(Neighbour):
 class Task(ResponseBody):
     """A task. Every field is always present. Timestamps are in UTC, with `Z` and six digits."""
 
-    id: UUID = Field(examples=["01981f6e-3c00-7a3b-8a00-000000000001"])
+    id: UUID = Field(examples=[TASK_ID])
     user_id: str = Field(pattern=limits.USER_ID_PATTERN, examples=["alice"])
     title: Title
     description: Description

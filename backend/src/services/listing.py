@@ -36,8 +36,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import BIGINT, INTERVAL, TIMESTAMP
 
 from src.exceptions import CursorMismatch
+from src.models.limits import Priority
 from src.models.task import INSTANT, TASK_PRIORITY, TaskRow
-from src.schemas.fields import Position, Priority, Title, parse_instant, parse_uuid
+from src.schemas.fields import Position, Title, parse_instant, parse_uuid
 from src.schemas.query import SortKey, TaskListQuery
 from src.services.cursors import decode_cursor, encode_cursor
 from src.services.statements import (
@@ -172,23 +173,27 @@ Parameters are named like their fields."""
 _FILTER_FIELDS: Final = tuple(dict.fromkeys(key.partition("=")[0] for key in _FILTERS))
 
 
-def _filters_of(query: TaskListQuery) -> dict[str, Any]:
-    """Return the values of the filters that the query has, by their keys in `_FILTERS`."""
-    filters: dict[str, Any] = {}
+def _filters_of(query: TaskListQuery) -> tuple[frozenset[str], dict[str, Any]]:
+    """Return the keys in `_FILTERS` of the filters that the query has, and their parameters."""
+    keys: list[str] = []
+    parameters: dict[str, Any] = {}
     for name in _FILTER_FIELDS:
         value = getattr(query, name)
         if value is None:
             continue
         if name == "q":
             forms = _forms_of(value)
-            filters[f"q={len(forms)}"] = forms
+            keys.append(f"q={len(forms)}")
+            parameters |= {f"q_{form}": text for form, text in enumerate(forms)}
         elif name == "due":
-            filters[f"due={value}"] = value
+            keys.append(f"due={value}")
         elif name in ("due_before", "due_after"):
-            filters[f"{name}={type(value).__name__}"] = value
+            keys.append(f"{name}={type(value).__name__}")
+            parameters[name] = value
         else:
-            filters[name] = value
-    return filters
+            keys.append(name)
+            parameters[name] = value
+    return frozenset(keys), parameters
 
 
 # Sorts. Nulls come last in both directions. The id breaks ties in the direction of the last key.
@@ -277,13 +282,13 @@ def list_tasks(
     Raises:
         CursorMismatch: the cursor is damaged, or belongs to another user, filter or sort.
     """
-    filters = _filters_of(query)
+    filters, filter_parameters = _filters_of(query)
     keys = None if query.cursor is None else _read_cursor(query.cursor, user_id, query)
     # A page that depends on the present time is always read: no version tells whether it holds.
     versions = [] if query.depends_on_time else list(seen)
     statement = _list_tasks(
         query.sort_keys,
-        frozenset(filters),
+        filters,
         is_first=keys is None,
         include_total=query.include_total,
         is_conditional=bool(versions),
@@ -293,8 +298,7 @@ def list_tasks(
         "limit": query.limit,
         "versions": versions,
         **time_parameters(now, query.tz),
-        **{key.partition("=")[0]: value for key, value in filters.items()},
-        **{f"q_{form}": text for form, text in enumerate(_forms_of(query.q) if query.q else ())},
+        **filter_parameters,
         **{f"after_{position}": key for position, key in enumerate(keys or ())},
     }
     return statement, parameters

@@ -4,14 +4,13 @@ import ast
 import io
 from collections.abc import Iterator
 from contextlib import redirect_stdout
-from typing import Final, get_args
+from typing import Final
 
 import pytest
 from importlinter.cli import lint_imports
 
 from src.config import ROOT
 from src.models import limits
-from src.schemas import fields
 
 BACKEND: Final = ROOT / "backend"
 SOURCES: Final = {
@@ -64,6 +63,3 @@ class TestLimits:
         named = {value for value in vars(limits).values() if isinstance(value, int)}
         repeated = [node for node in numbers(SOURCES[name]) if node.value in named]
         assert not [f"line {node.lineno}: {ast.unparse(node)}" for node in repeated]
-
-    def test_the_priorities_of_the_wire_are_those_of_the_table(self) -> None:
-        assert get_args(fields.Priority.__value__) == limits.PRIORITIES

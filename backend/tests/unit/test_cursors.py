@@ -9,6 +9,9 @@ from hypothesis import strategies as st
 
 from src.exceptions import CursorMismatch
 from src.models.limits import USER_ID_PATTERN
+from src.schemas import examples
+from src.schemas.query import TaskListQuery
+from src.services.changes import Token, read_token
 from src.services.cursors import decode_cursor, encode_cursor
 
 ALPHABET: Final = string.ascii_letters + string.digits + "-_"
@@ -99,3 +102,11 @@ class TestCursors:
     @given(token=st.text())
     def test_are_never_mistaken_for_any_other_text(self, token: str) -> None:
         assert is_refused(token)
+
+
+def test_the_examples_of_the_document_are_valid() -> None:
+    default, shown = TaskListQuery(), examples.EXAMPLES["TaskPage"]["items"][-1]
+    keys = decode_cursor(examples.CURSOR, user_id="alice", query=default.identity)
+    assert keys == [shown["created_at"], shown["id"]]
+    last = examples.EXAMPLES["TaskChanges"]["deleted"][0]["version"]
+    assert read_token(examples.SINCE, "alice") == Token(examples.TASK["version"], last)
