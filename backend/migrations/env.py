@@ -8,10 +8,11 @@ otherwise the settings name the database.
 """
 
 import time
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import psycopg
 from alembic import context, util
+from alembic.autogenerate.api import AutogenContext
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import Connection, create_engine, pool, text
 
@@ -57,6 +58,7 @@ def migrate(connection: Connection) -> None:
         target_metadata=metadata,
         version_table=VERSION_TABLE,
         compare_type=True,
+        render_item=import_sqlmodel,
         transaction_per_migration=True,
     )
     # A migration never queues behind a long query and, in the queue, blocks everyone behind itself:
@@ -69,6 +71,13 @@ def migrate(connection: Connection) -> None:
         context.run_migrations()
     connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _MIGRATION_LOCK})
     connection.commit()
+
+
+def import_sqlmodel(_: str, item: object, context: AutogenContext) -> Literal[False]:
+    """Let a generated migration import SQLModel for its types, and write them as usual."""
+    if type(item).__module__.startswith("sqlmodel."):
+        context.imports.add("import sqlmodel")
+    return False
 
 
 def refuse_pooler(connection: Connection, backend_pid: int) -> None:

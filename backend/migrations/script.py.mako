@@ -5,6 +5,7 @@ Revises: ${down_revision or "nothing"}
 
 from alembic import op
 import sqlalchemy as sa
+${imports if imports else ""}
 
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}

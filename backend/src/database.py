@@ -99,9 +99,10 @@ _AUTOCOMMIT: Final = "autocommit"
 """The key in `session.info` of the connection that a session uses in autocommit."""
 _DRIVER: Final = "driver"
 """The key of its driver's connection, which SQLAlchemy forgets when it is lost."""
-_FLUSHED: Final = "flushed"
-"""The key in `session.info` that a flush sets when it leaves autocommit. The value tells whether an
-earlier statement has written: what it wrote is committed."""
+_BEGUN: Final = "begun"
+"""The key in `session.info` of a session that has left autocommit without `begin()`: by a flush, or
+by an isolation level of its own. The value tells whether it had written, and so committed, before.
+"""
 
 # What is not SQL in a statement: texts, quoted names, parameters, comments.
 _NOT_SQL: Final = re.compile(
@@ -249,7 +250,7 @@ class _SyncSession(SyncSession):
     def rollback(self) -> None:
         """Roll back the transaction. Raises if a statement has been committed already."""
         connection = self.info.get(_AUTOCOMMIT)
-        is_committed = self.info.get(_FLUSHED, False)
+        is_committed = self.info.get(_BEGUN, False)
         if connection is not None and self.info[_DRIVER].has_written:
             if not connection.invalidated:
                 raise AutocommitError("cannot roll back")
@@ -276,7 +277,8 @@ class Session(AsyncSession):
 
     async def __aexit__(self, *error: object) -> None:
         """Close the session."""
-        if _AUTOCOMMIT in self.info:
+        connection = self.info.get(_AUTOCOMMIT)
+        if connection is not None and not connection.get_execution_options():
             # There is nothing to roll back, so nothing to wait for, or to shield from a
             # cancellation: what SQLAlchemy starts for that costs 5 % of a request.
             self.sync_session.close()
@@ -287,7 +289,7 @@ class Session(AsyncSession):
         """Execute a statement and stream its rows, which needs a transaction."""
         transaction = self.sync_session.get_transaction()
         is_begun = transaction is not None and (
-            transaction.origin is not SessionTransactionOrigin.AUTOBEGIN or _FLUSHED in self.info
+            transaction.origin is not SessionTransactionOrigin.AUTOBEGIN or _BEGUN in self.info
         )
         if not is_begun:
             raise AutocommitError("cannot stream rows")
@@ -688,9 +690,11 @@ def _choose_mode(
 
     A caller who has chosen an isolation level has one already.
     """
-    if transaction.nested or not _is_autocommit(connection):
+    if transaction.nested:
         return
-    if transaction.origin is SessionTransactionOrigin.AUTOBEGIN:
+    if not _is_autocommit(connection):
+        session.info.setdefault(_BEGUN, False)
+    elif transaction.origin is SessionTransactionOrigin.AUTOBEGIN:
         session.info[_AUTOCOMMIT] = connection
         session.info[_DRIVER] = _driver_connection(connection)
         session.info[_DRIVER].has_written = False
@@ -703,14 +707,14 @@ def _flush_in_transaction(session: SyncSession, *_: object) -> None:
     """Start a real transaction for a flush, whose statements belong together."""
     connection = session.connection()
     if session.info.pop(_AUTOCOMMIT, None) is not None:
-        session.info[_FLUSHED] = _driver_connection(connection).has_written
+        session.info[_BEGUN] = _driver_connection(connection).has_written
         _leave_autocommit(connection)
 
 
 @event.listens_for(_SyncSession, "after_transaction_end")
 def _forget_mode(session: SyncSession, transaction: SessionTransaction) -> None:
     if transaction.parent is None:
-        for key in (_AUTOCOMMIT, _DRIVER, _FLUSHED):
+        for key in (_AUTOCOMMIT, _DRIVER, _BEGUN):
             session.info.pop(key, None)
 
 

@@ -126,6 +126,8 @@ def configure(settings: Settings) -> None:
             "loggers": {
                 "src.access": {"handlers": ["requests"], "propagate": False},
                 "src.api.problems": {"handlers": ["outages"], "propagate": False},
+                # Its own handlers would write another format, and values from the database.
+                "uvicorn": {"handlers": [], "propagate": True},
                 # Every request has its own line already; this one would show the values of queries.
                 "uvicorn.access": {"handlers": [], "propagate": False},
             },

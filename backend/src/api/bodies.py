@@ -8,6 +8,7 @@ import math
 from collections.abc import Awaitable
 from typing import Final
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from src.api.problems import Kind, RefusedRequest
@@ -119,7 +120,7 @@ class _Exchange:
         try:
             while not self._is_read and unread > 0:
                 unread -= len((await self._next_part()).get("body", b""))
-        except TimeoutError:
+        except (TimeoutError, HTTPException):  # the latter from FastAPI's `max_body_size`
             return
 
 

@@ -140,9 +140,11 @@ def install(app: FastAPI) -> None:
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            _describe(generate())  # which FastAPI keeps
-        return app.openapi_schema or {}
+        described = app.openapi_schema
+        document = generate()  # which FastAPI keeps, until routes are added
+        if document is not described:
+            _describe(document)
+        return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's documentation does it
 
@@ -165,7 +167,7 @@ def _describe(document: dict[str, Any]) -> None:
             _add_examples(operation.get("requestBody", {}))
             responses = dict(sorted(operation["responses"].items()))
             for status, response in responses.items():
-                if codes := response.get("x-problems"):
+                if codes := response.get("x-problems") or _codes_of_framework(response):
                     name = "_or_".join(codes)
                     shared[name] = _describe_problems([Kind[code.upper()] for code in codes])
                     responses[status] = {"$ref": f"#/components/responses/{name}"}
@@ -173,6 +175,15 @@ def _describe(document: dict[str, Any]) -> None:
                     _add_examples(response)
                     response["headers"] = response.get("headers", {}) | _REQUEST_ID
             operation["responses"] = responses
+    for name in ("HTTPValidationError", "ValidationError"):
+        components["schemas"].pop(name, None)
+
+
+def _codes_of_framework(response: dict[str, Any]) -> list[str]:
+    """Name the problem that is sent in place of the 422 that FastAPI documents by itself."""
+    schema = response.get("content", {}).get("application/json", {}).get("schema", {})
+    is_422 = schema.get("$ref") == "#/components/schemas/HTTPValidationError"
+    return [Kind.INVALID_REQUEST.code] if is_422 else []
 
 
 def _add_examples(body: dict[str, Any]) -> None:

@@ -62,7 +62,9 @@ _POLICY: Final = (
 
 
 def install(app: FastAPI) -> None:
-    """Serve the pages, and the files that they need."""
+    """Serve the pages, and the files that they need, if there is a document to show."""
+    if app.openapi_url is None:
+        return
     app.mount(_STATIC, StaticFiles(directory=_FILES))
     app.add_route("/docs", _docs_page, include_in_schema=False)
     app.add_route(_OAUTH2_REDIRECT, _oauth2_redirect_page, include_in_schema=False)

@@ -22,8 +22,8 @@ def suggest(errors: Sequence[dict[str, Any]], names_at: Callable[[Place], dict[s
     `names_at` gives the names that exist at a place, each with the text to suggest.
     """
     for found in errors[:PROBLEM_MAX_ERRORS]:
-        _, *place = found["loc"]
-        if found["type"] == "extra_forbidden" and len(place[-1]) <= NAME_MAX_LENGTH:
+        place = found["loc"][1:]
+        if found["type"] == "extra_forbidden" and place and len(place[-1]) <= NAME_MAX_LENGTH:
             similar = _similar(place[-1].lower(), names_at(place[:-1]))
             found["ctx"] = {"similar": similar} if similar else {}
 

@@ -88,6 +88,7 @@ VIOLATIONS: Final = {
 UNFORESEEN: Final = ("invalid", "is not valid")
 """The code and the detail of any other type of pydantic's: its message can quote the input."""
 _OF_PYDANTIC: Final = frozenset(get_args(ErrorType))
+_SOURCES: Final = frozenset({"body", "query", "path", "header", "cookie"})
 _OF_BATCH: Final = frozenset(get_args(OperationName))
 
 
@@ -115,7 +116,9 @@ def _code_and_detail(found: dict[str, Any]) -> tuple[str, str]:
 
 def _location(found: dict[str, Any]) -> tuple[str | int, ...]:
     """Return where the error is. In a batch, leave out the `op` that pydantic adds."""
-    location: tuple[str | int, ...] = tuple(found["loc"]) or ("body",)
+    location: tuple[str | int, ...] = tuple(found["loc"])
+    if _SOURCES.isdisjoint(location[:1]):  # raised by hand, with errors of pydantic's
+        location = ("body", *location)
     if found["type"] == "json_invalid":  # FastAPI adds the position in the text
         return location[:1]
     if location[:2] != ("body", "operations"):

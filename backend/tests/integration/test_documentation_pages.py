@@ -6,10 +6,11 @@ from typing import Annotated
 
 import httpx
 import pytest
-from fastapi import Depends
+from fastapi import Depends, FastAPI
 from fastapi.security import OAuth2PasswordBearer
 from playwright.sync_api import Page
 
+from src.api import pages
 from src.main import create_app
 from tests.browser import (
     CREATE,
@@ -73,6 +74,18 @@ async def test_docs_signs_in_as_fastapi_s_settings_say(shared_database_url: str)
     assert "/docs/oauth2-redirect" in page
     assert redirect.status_code == 200
     assert "sha256-" in redirect.headers["content-security-policy"]
+
+
+@pytest.mark.anyio
+@pytest.mark.requirement("FR-035")
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+async def test_there_is_no_page_without_a_document(path: str) -> None:
+    app = FastAPI(openapi_url=None)
+    pages.install(app)
+
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url=BASE_URL) as client:
+        assert (await client.get(path)).status_code == 404
 
 
 @pytest.mark.requirement("FR-035", "SC-005")

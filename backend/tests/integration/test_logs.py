@@ -26,7 +26,7 @@ from src.logs import RepetitionFilter
 from src.main import create_app
 from tests.builders import NO_TASK, create, path_of, tasks_of
 from tests.conftest import BASE_URL, make_settings
-from tests.processes import free_port, server, serving
+from tests.processes import MAKE_RUN, free_port, server, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -354,11 +354,16 @@ class TestTheTimeInTheDatabase:
 
 @pytest.mark.requirement("FR-038", "FR-027", "FR-145")
 @pytest.mark.parametrize("log_format", FORMATS)
+@pytest.mark.parametrize(
+    "program", [MAKE_RUN, ("uvicorn", "--factory", "src.main:create_app", "--port")]
+)
 def test_every_line_of_a_server_is_an_event(
-    tmp_path: Path, database_url: str, log_format: str
+    tmp_path: Path, database_url: str, log_format: str, program: tuple[str, ...]
 ) -> None:
     settings = {"DATABASE_URL": database_url, "PORT": str(free_port()), "LOG_FORMAT": log_format}
-    with server(tmp_path, **settings) as running:
+    if program != MAKE_RUN:
+        program = (*program, settings["PORT"])
+    with server(tmp_path, program=program, **settings) as running:
         running.wait_until_it_serves()
         httpx.get(f"{running.url}/health", headers={"X-Request-ID": "trace-1"})
         for request in (

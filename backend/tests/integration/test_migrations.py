@@ -1,11 +1,13 @@
 """The migrations: up, down and up again; no drift; two at once; and the limits that they set."""
 
+import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -17,7 +19,9 @@ from alembic import command
 from alembic.util import CommandError
 from psycopg.sql import SQL, Identifier
 from pytest_alembic.runner import MigrationContext
-from sqlalchemy import Connection, create_engine, event, pool
+from sqlalchemy import Column, Connection, Table, create_engine, event, pool
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import AutoString
 
 from src import revisions
 from src.config import ROOT
@@ -315,6 +319,23 @@ class TestPositions:
 
 
 @pytest.mark.requirement("FR-033", "FR-029")
+def test_are_generated_ready_to_run(
+    alembic_config: alembic.config.Config, empty_database_url: str, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(BACKEND / "migrations", tmp_path / "migrations")
+    alembic_config.set_main_option("script_location", str(folder))
+    alembic_config.attributes["url"] = empty_database_url
+    team = Table("team", metadata, Column("name", AutoString()), Column("settings", JSONB()))
+    try:
+        command.upgrade(alembic_config, "head")
+        command.revision(alembic_config, "teams", autogenerate=True, rev_id="9999")
+        command.upgrade(alembic_config, "head")
+    finally:
+        metadata.remove(team)
+
+    assert ask(empty_database_url, "SELECT name, settings FROM team") == []
+
+
 def test_are_not_written_as_sql(alembic_config: alembic.config.Config) -> None:
     with pytest.raises(CommandError, match="--sql is not supported"):
         command.upgrade(alembic_config, "head", sql=True)

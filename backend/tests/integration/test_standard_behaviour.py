@@ -8,7 +8,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import nullcontext, suppress
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 from uuid import UUID, uuid4
 
 import httpx
@@ -31,7 +31,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyQuery
-from pydantic import AliasChoices, BaseModel, Field, field_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 from sqlalchemy import event, literal_column, text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InvalidRequestError
@@ -406,6 +413,63 @@ class TestTheApp:
             assert answer.json()["errors"] == [
                 {"pointer": where, "code": "invalid", "detail": detail}
             ]
+
+    @pytest.mark.requirement("FR-066")
+    @pytest.mark.parametrize("route_class", [APIRoute, StrictRoute])
+    async def test_takes_the_errors_of_a_model_that_the_route_validates_itself(
+        self, opened: tuple[FastAPI, httpx.AsyncClient], route_class: type[APIRoute]
+    ) -> None:
+        app, client = opened
+
+        class Paint(BaseModel, extra="forbid"):
+            layers: int
+
+            @model_validator(mode="after")
+            def _check(self) -> Self:
+                if self.layers > 3:
+                    raise ValueError("must be thin")
+                return self
+
+        router = APIRouter(route_class=route_class)
+
+        @router.post("/paints")
+        async def mix(paint: dict[str, Any]) -> None:
+            try:
+                Paint(**paint)
+            except ValidationError as error:
+                raise RequestValidationError(error.errors()) from None
+
+        app.include_router(router)
+
+        for sent, expected in (
+            ({"layers": "many"}, [("/layers", "must be an integer")]),
+            ({"layers": 1, "shade": 1}, [("/shade", "unknown field")]),
+            ({"layers": 4}, [("", "must be thin")]),
+        ):
+            answer = await client.post("/paints", json=sent)
+            assert answer.status_code == 422
+            errors = answer.json()["errors"]
+            assert [(error["pointer"], error["detail"]) for error in errors] == expected
+
+    @pytest.mark.requirement("FR-065")
+    async def test_documents_the_routes_and_the_422_of_the_developer_s_own(
+        self, opened: tuple[FastAPI, httpx.AsyncClient]
+    ) -> None:
+        app, _ = opened
+        app.openapi()  # as the first visit of /docs
+
+        @app.get("/paints/{number}")
+        async def get_paint(number: int) -> int:
+            return number
+
+        document = app.openapi()
+
+        refused = document["paths"]["/paints/{number}"]["get"]["responses"]["422"]
+        assert refused == {"$ref": "#/components/responses/invalid_request"}
+        assert "invalid_request" in document["components"]["responses"]
+        assert not {"HTTPValidationError", "ValidationError"} & set(
+            document["components"]["schemas"]
+        )
 
     @pytest.mark.requirement("FR-065")
     async def test_lets_middleware_outside_read_the_route(
@@ -861,6 +925,14 @@ class TestASession:
         assert await versions_of(database, user) == [1] * has_written
 
     @pytest.mark.requirement("FR-067")
+    async def test_is_closed_although_its_connection_has_options(self, database: Database) -> None:
+        async with database.session() as session:
+            await session.connection(execution_options={"postgresql_readonly": True})
+            await session.exec(select(1))
+
+        assert database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]  # of QueuePool
+
+    @pytest.mark.requirement("FR-067")
     async def test_carries_out_a_write_that_locks_what_it_changes(
         self, session: AsyncSession, database: Database, user: str
     ) -> None:
@@ -1152,6 +1224,16 @@ class TestATransaction:
             await session.connection(execution_options={"isolation_level": "SERIALIZABLE"})
             found = await session.exec(select(func.current_setting("transaction_isolation")))
             assert found.one() == "serializable"
+
+    @pytest.mark.requirement("FR-068")
+    async def test_streams_rows_at_an_isolation_level_of_its_own(
+        self, session: AsyncSession
+    ) -> None:
+        await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+
+        rows = await session.stream(select(func.generate_series(1, 3)))
+
+        assert [row async for row in rows.scalars()] == [1, 2, 3]
 
     @pytest.mark.requirement("FR-068")
     async def test_has_savepoints(

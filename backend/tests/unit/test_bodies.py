@@ -1,9 +1,12 @@
 """Bodies, without an application inside."""
 
 import asyncio
-from typing import Final
+from collections.abc import AsyncIterator
+from typing import Annotated, Final
 
+import httpx
 import pytest
+from fastapi import Body, FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
 from src.api.bodies import Bodies, BodyDeadlines
@@ -77,3 +80,22 @@ async def test_a_body_that_was_read_does_not_matter_when_the_server_stops() -> N
     assert await deadlines.wait(arrive(), deadlines.next()) == message
 
     deadlines.stop_soon()
+
+
+@pytest.mark.requirement("FR-115")
+async def test_a_body_that_fastapi_finds_too_large_is_refused_once() -> None:
+    app = FastAPI(max_body_size=10)
+    app.add_middleware(Bodies, deadlines=BodyDeadlines(timeout=60))
+
+    @app.post("/texts")
+    async def keep(text: Annotated[str, Body()]) -> None: ...
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield b" " * 10
+
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        answer = await client.post("/texts", content=chunks())
+
+    assert answer.status_code == 413
