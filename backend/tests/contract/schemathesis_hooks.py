@@ -40,6 +40,7 @@ _MATTERS_OF_STATE: Final = (
     {"invalid_request", "idempotency_key_reused"},  # the same
     {"invalid_request", "cursor_mismatch"},  # only the server makes cursors, for one list each
     {"invalid_request", "token_mismatch"},  # and tokens
+    {"list_restarted"},  # the document's example is a token, of a list that is not here
     {"invalid_request", "unknown_neighbour"},  # whether there is one depends on the list
 )
 
