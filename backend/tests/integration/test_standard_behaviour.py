@@ -472,6 +472,14 @@ class TestTheApp:
         )
 
     @pytest.mark.requirement("FR-065")
+    async def test_is_tested_with_the_client_that_fastapi_teaches(self, app: FastAPI) -> None:
+        from fastapi.testclient import TestClient  # noqa: PLC0415 — a warning of it would be an error
+
+        answer = TestClient(app, base_url=BASE_URL).get("/health")
+
+        assert answer.status_code == 200
+
+    @pytest.mark.requirement("FR-065")
     async def test_lets_middleware_outside_read_the_route(
         self, opened: tuple[FastAPI, httpx.AsyncClient]
     ) -> None:
